@@ -1,0 +1,1 @@
+//! What it costs: kernels, serving, placement..

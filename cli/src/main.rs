@@ -1,0 +1,3 @@
+//! The one binary: every process and every command of Sensemble.
+
+fn main() {}

@@ -1,0 +1,26 @@
+//! What a trained ensemble is and how it answers.
+//!
+//! Plain arrays and functions of values: no async, no I/O, no machine-learning library. Whatever
+//! trained a member, it is *lowered* into [`Member`], and only [`Ensemble`] turns features into a
+//! class, in the training worker and in the serving worker alike.
+
+pub mod bundle;
+pub mod ensemble;
+pub mod features;
+pub mod frontier;
+pub mod gate;
+pub mod member;
+pub mod metrics;
+pub mod preparation;
+pub mod schema;
+pub mod vote;
+pub mod work;
+
+pub use ensemble::{Answer, Ensemble, Parts, Scratch, Stage, Weighted};
+pub use features::{Features, ShapeError};
+pub use frontier::{Subset, SubsetMeasure};
+pub use gate::Gate;
+pub use member::{Family, Member, Model, ModelError};
+pub use preparation::{Preparation, Step};
+pub use schema::{ClassId, Schema, SchemaError};
+pub use work::{Speed, Work};

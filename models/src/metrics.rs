@@ -1,0 +1,1 @@
+//! How good an ensemble is: accuracy, balanced accuracy, recall, missed events, each with an interval.

@@ -1,0 +1,1 @@
+//! The weighted vote and its tie rule.

@@ -1,0 +1,26 @@
+//! The words on the wire.
+//!
+//! [`v1`] is what the `.proto` files say, generated at build time by protox (no `protoc` needed).
+//! Messages are untrusted: [`parse`] turns them into domain types once, at the boundary.
+
+pub mod parse;
+
+/// The generated messages, clients and servers of package `sensemble.v1`.
+#[expect(missing_docs, clippy::all, reason = "generated; the documentation is in the .proto files")]
+pub mod v1 {
+    tonic::include_proto!("sensemble.v1");
+}
+
+/// The compiled `.proto` files, for gRPC server reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/sensemble.bin"));
+
+/// Largest message that any service of ours accepts or sends: 16 MiB.
+///
+/// Bundles and samples are larger and therefore travel in chunks of at most [`CHUNK_BYTES`].
+pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
+
+/// Largest payload of one chunk of a stream: 1 MiB.
+pub const CHUNK_BYTES: usize = 1 << 20;
+
+/// Largest bundle that may be stored or fetched: 512 MiB.
+pub const BUNDLE_BYTES_MAX: u64 = 512 << 20;

@@ -1,0 +1,1 @@
+//! From messages to domain types, once, at the boundary.

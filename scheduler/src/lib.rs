@@ -1,0 +1,1 @@
+//! Which device does what: fleet, policy, placement, registry of revisions.

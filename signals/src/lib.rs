@@ -1,0 +1,1 @@
+//! From raw windows to features, the same when training and when serving.

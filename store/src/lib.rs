@@ -1,0 +1,1 @@
+//! What must last: state, blobs, samples and the append-only outbox.

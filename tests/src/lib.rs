@@ -1,0 +1,1 @@
+//! Stories over real processes, and the architecture as a test..

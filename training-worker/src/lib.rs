@@ -1,0 +1,1 @@
+//! From samples and corrections to bundles.

@@ -1,0 +1,3 @@
+//! Chores: test, ci, bench, dist.
+
+fn main() {}
