@@ -1,1 +1,8 @@
-//! What must last: state, blobs, samples and the append-only outbox.
+//! What must last: state in SQLite, blobs in a folder, samples in Parquet files, and the
+//! append-only files of the serving worker.
+
+pub mod blobs;
+pub mod outbox;
+pub mod ring;
+pub mod samples;
+pub mod state;

@@ -1,0 +1,1 @@
+//! Blobs: bytes in a folder, named by their SHA-256.

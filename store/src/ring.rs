@@ -1,0 +1,1 @@
+//! The ring: a bounded file of the answers that were given last.

@@ -1,0 +1,1 @@
+//! Samples in Parquet files: one column per feature, a label, a group.
