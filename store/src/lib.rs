@@ -2,6 +2,8 @@
 //! append-only files of the serving worker.
 
 pub mod blobs;
+pub mod durable;
+mod frame;
 pub mod outbox;
 pub mod ring;
 pub mod samples;
