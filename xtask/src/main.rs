@@ -1,3 +1,54 @@
 //! Chores: test, ci, bench, dist.
+//!
+//! One command each, the same for a person and for the machine that checks a change. A chore says
+//! what it runs before it runs it, and names what it could not do.
 
-fn main() {}
+#![expect(clippy::print_stdout, reason = "a chore talks to the person who started it")]
+
+mod bench;
+mod ci;
+mod debian;
+mod dist;
+mod golden;
+mod step;
+mod tally;
+mod test;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+cargo xtask CHORE
+
+  test          build, then every test: rules, stories over real processes, documentation, aarch64
+  ci            what a change must pass: format, clippy, documentation, licences, then `test`
+  bench         kernels, in a release build; `bench path` measures the whole path on real data
+  dist          stripped binaries for x86-64 and aarch64, into dist/
+";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let result = match words.as_slice() {
+        ["test"] => test::run(tally::Tally::default()),
+        ["ci"] => ci::run(),
+        ["bench"] => bench::kernels(),
+        ["bench", "path"] => bench::path(),
+        ["dist"] => dist::run(),
+        [] | ["help" | "--help" | "-h"] => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        _ => {
+            eprintln!("xtask: no such chore: {}\n\n{USAGE}", words.join(" "));
+            return ExitCode::from(64);
+        }
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
