@@ -1,0 +1,132 @@
+//! What an app says to a serving worker.
+
+use futures_util::{Stream, StreamExt as _, stream::BoxStream};
+use proto::v1::{self, serving_client::ServingClient};
+use tonic::{codegen::Bytes, transport::Channel};
+
+use crate::{address::Address, again::again, error::ClientError};
+
+/// A connection to a serving worker.
+#[derive(Clone, Debug)]
+pub struct Predictor {
+    client: ServingClient<Channel>,
+}
+
+impl Predictor {
+    /// Connects to the serving worker at `address` (`host:port` or `http://host:port`).
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Address`] and [`ClientError::Unreachable`].
+    pub async fn connect(address: &str) -> Result<Self, ClientError> {
+        let channel = address.parse::<Address>()?.connect().await?;
+        Ok(Self::new(channel))
+    }
+
+    /// Speaks over a connection that stands already.
+    #[must_use]
+    pub fn new(channel: Channel) -> Self {
+        let client = ServingClient::new(channel)
+            .max_decoding_message_size(proto::MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(proto::MESSAGE_BYTES_MAX);
+        Self { client }
+    }
+
+    /// One sample, one answer. `features` stand in the order of the task's features.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Refused`]: `INVALID_ARGUMENT` for a sample of another width or with a value
+    /// that is not finite, `NOT_FOUND` for a task that is not served there, `RESOURCE_EXHAUSTED`
+    /// when the worker is full.
+    pub async fn predict(
+        &self,
+        task: &str,
+        features: Vec<f32>,
+    ) -> Result<v1::PredictReply, ClientError> {
+        again(|| {
+            let mut client = self.client.clone();
+            let request = v1::PredictRequest { task: task.to_owned(), features: features.clone() };
+            async move { client.predict(request).await }
+        })
+        .await
+    }
+
+    /// Many samples, `values` row-major in rows of `width`; answers in the same order, all of one
+    /// revision. At most [`proto::MESSAGE_BYTES_MAX`] in one call.
+    ///
+    /// # Errors
+    ///
+    /// As [`Predictor::predict`]; [`ClientError::Nonsense`] when the number of answers is not the
+    /// number of samples.
+    pub async fn predict_batch(
+        &self,
+        task: &str,
+        width: u32,
+        values: Vec<f32>,
+    ) -> Result<Vec<v1::PredictReply>, ClientError> {
+        let values_asked = values.len();
+        let reply = again(|| {
+            let mut client = self.client.clone();
+            let request =
+                v1::PredictBatchRequest { task: task.to_owned(), width, values: values.clone() };
+            async move { client.predict_batch(request).await }
+        })
+        .await?;
+        let width = usize::try_from(width).unwrap_or(usize::MAX);
+        if reply.answers.len().checked_mul(width) != Some(values_asked) {
+            return Err(ClientError::Nonsense { what: "not one answer for each sample" });
+        }
+        Ok(reply.answers)
+    }
+
+    /// A stream of samples of any tasks; answers come in the order of the samples.
+    ///
+    /// # Errors
+    ///
+    /// As [`Predictor::predict`], for the stream as a whole.
+    pub async fn predict_stream(
+        &self,
+        requests: impl Stream<Item = v1::PredictRequest> + Send + 'static,
+    ) -> Result<BoxStream<'static, Result<v1::PredictReply, ClientError>>, ClientError> {
+        let answers = self.client.clone().predict_stream(requests).await?.into_inner();
+        Ok(answers.map(|answer| answer.map_err(ClientError::from)).boxed())
+    }
+
+    /// Says what the answer `prediction_id` should have been. Once this returns, the correction is
+    /// on the worker's disk. Saying it again does no harm; the newest label counts.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Refused`]: `NOT_FOUND` for an answer that this worker did not give or has
+    /// forgotten, `INVALID_ARGUMENT` for a label that is no class of the task.
+    pub async fn correct(
+        &self,
+        prediction_id: Bytes,
+        label: &str,
+    ) -> Result<v1::CorrectReply, ClientError> {
+        again(|| {
+            let mut client = self.client.clone();
+            let request = v1::CorrectRequest {
+                prediction_id: prediction_id.clone(),
+                label: label.to_owned(),
+            };
+            async move { client.correct(request).await }
+        })
+        .await
+    }
+
+    /// What is served there now.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Refused`] when the worker could not say.
+    pub async fn describe(&self) -> Result<Vec<v1::ServedTask>, ClientError> {
+        let reply = again(|| {
+            let mut client = self.client.clone();
+            async move { client.describe(v1::DescribeRequest {}).await }
+        })
+        .await?;
+        Ok(reply.tasks)
+    }
+}
