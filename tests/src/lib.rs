@@ -1,1 +1,17 @@
-//! Stories over real processes, and the architecture as a test..
+//! Stories over real processes: what they start, ask, kill and wait for.
+//!
+//! A story starts the real binary ([`Sensemble`]) in a folder of its own, speaks to it through the
+//! command line or the client, and proves one sentence. Whatever happens, nothing that it started
+//! outlives it.
+
+pub mod command;
+pub mod data;
+pub mod process;
+pub mod sensemble;
+pub mod skip;
+pub mod wait;
+
+pub use command::{Outcome, program};
+pub use data::{Blobs, Row, Table};
+pub use sensemble::Sensemble;
+pub use wait::until;

@@ -1,0 +1,61 @@
+//! The processes of a story: found by the mark in their environment, so that none is overlooked.
+
+use std::fs;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// The variable whose value marks every process of one story; children inherit it.
+pub const MARK: &str = "SENSEMBLE_STORY";
+
+/// A process of a story.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Its id.
+    pub pid: i32,
+    /// Its command line, words separated by spaces.
+    pub command: String,
+}
+
+impl Process {
+    /// Ends it at once: it gets no chance to finish anything.
+    pub fn kill_9(&self) {
+        if let Some(pid) = Pid::from_raw(self.pid) {
+            // It may have ended by itself in the meantime; that is as good.
+            let _ended = kill_process(pid, Signal::KILL);
+        }
+    }
+
+    /// Whether it still runs (a zombie does not).
+    #[must_use]
+    pub fn runs(&self) -> bool {
+        marked_value(self.pid).is_some()
+    }
+}
+
+/// Every running process that carries `mark`, by id.
+#[must_use]
+pub fn marked(mark: &str) -> Vec<Process> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let mut found: Vec<Process> = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
+        .filter(|&pid| marked_value(pid).as_deref() == Some(mark))
+        .map(|pid| Process { pid, command: command(pid) })
+        .collect();
+    found.sort_by_key(|process| process.pid);
+    found
+}
+
+fn marked_value(pid: i32) -> Option<String> {
+    // Empty for a zombie, unreadable for a stranger's process: neither is one of ours.
+    let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    environment
+        .split(|&byte| byte == 0)
+        .filter_map(|entry| std::str::from_utf8(entry).ok()?.split_once('='))
+        .find_map(|(name, value)| (name == MARK).then(|| value.to_owned()))
+}
+
+fn command(pid: i32) -> String {
+    let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&words).replace('\0', " ").trim().to_owned()
+}
