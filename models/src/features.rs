@@ -37,6 +37,12 @@ pub enum ShapeError {
         /// Column of the first such value.
         column: usize,
     },
+    /// Members were asked that the ensemble does not have, or none at all.
+    #[error("the members asked are none, or not among the {members} of the ensemble")]
+    Subset {
+        /// How many members there are.
+        members: usize,
+    },
 }
 
 impl Features {

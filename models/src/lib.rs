@@ -5,10 +5,12 @@
 //! class, in the training worker and in the serving worker alike.
 
 pub mod bundle;
+mod check;
 pub mod ensemble;
 pub mod features;
 pub mod frontier;
 pub mod gate;
+pub mod kernel;
 pub mod member;
 pub mod metrics;
 pub mod preparation;
@@ -16,11 +18,11 @@ pub mod schema;
 pub mod vote;
 pub mod work;
 
-pub use ensemble::{Answer, Ensemble, Parts, Scratch, Stage, Weighted};
+pub use ensemble::{Answer, Ensemble, Parts, Scratch, Stage, Votes, Weighted};
 pub use features::{Features, ShapeError};
 pub use frontier::{Subset, SubsetMeasure};
 pub use gate::Gate;
-pub use member::{Family, Member, Model, ModelError};
+pub use member::{Buffers, Family, Member, Model, ModelError};
 pub use preparation::{Preparation, Step};
 pub use schema::{ClassId, Schema, SchemaError};
 pub use work::{Speed, Work};

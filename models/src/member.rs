@@ -1,5 +1,7 @@
 //! One trained model of an ensemble, lowered to plain arrays.
 
+use crate::{preparation::Preparation, schema::ClassId, vote::first_largest, work::Work};
+
 pub mod boosted;
 pub mod forest;
 pub mod knn;
@@ -99,6 +101,170 @@ pub struct Member {
     pub model: Model,
 }
 
+/// Buffers that one answer of one model needs, kept so that the next one allocates nothing.
+#[derive(Debug, Default)]
+pub struct Buffers {
+    /// Inputs of a layer, kernels.
+    a: Vec<f32>,
+    /// Outputs of a layer, sums.
+    b: Vec<f32>,
+    /// Distance and label of the nearest rows, sorted.
+    nearest: Vec<(f32, u16)>,
+}
+
+impl Model {
+    /// Scores of the classes for one prepared sample; the larger the likelier, within this model.
+    ///
+    /// The only kernels there are: training, batches and single answers all come here, so the same
+    /// sample gets the same scores everywhere.
+    ///
+    /// # Shapes
+    ///
+    /// `x` is as wide as the model's input and `out` has one value per class.
+    ///
+    /// # Panics
+    ///
+    /// May panic, or leave `out` half-filled, when [`Model::check`] would have refused the arrays
+    /// or the shapes differ. Inside an [`crate::Ensemble`] neither can happen.
+    pub fn scores(&self, x: &[f32], out: &mut [f32], buffers: &mut Buffers) {
+        match self {
+            Self::Knn(model) => model.scores(x, out, buffers),
+            Self::Linear(model) => model.scores(x, out),
+            Self::Forest(model) => model.scores(x, out),
+            Self::RbfSvm(model) => model.scores(x, out, buffers),
+            Self::Mlp(model) => model.scores(x, out, buffers),
+            Self::Boosted(model) => model.scores(x, out),
+        }
+    }
+
+    /// The class with the largest score; of equal ones the smallest. `scores` is a buffer.
+    pub fn vote(&self, x: &[f32], scores: &mut [f32], buffers: &mut Buffers) -> ClassId {
+        self.scores(x, scores, buffers);
+        first_largest(scores)
+    }
+
+    /// Every array has the length its shapes say for inputs of `width` values and `classes`
+    /// classes, every index points inside, every value is finite.
+    ///
+    /// # Errors
+    ///
+    /// One variant of [`ModelError`] for each way of being wrong.
+    pub fn check(&self, width: usize, classes: usize) -> Result<(), ModelError> {
+        crate::check::some("width", width)?;
+        crate::check::some("classes", classes)?;
+        match self {
+            Self::Knn(model) => model.check(width, classes),
+            Self::Linear(model) => model.check(width, classes),
+            Self::Forest(model) => model.check(width, classes),
+            Self::RbfSvm(model) => model.check(width, classes),
+            Self::Mlp(model) => model.check(width, classes),
+            Self::Boosted(model) => model.check(width, classes),
+        }
+    }
+
+    /// What one answer costs, preparation not included.
+    #[must_use]
+    pub fn work(&self) -> Work {
+        let work = match self {
+            Self::Knn(model) => model.work(),
+            Self::Linear(model) => model.work(),
+            Self::Forest(model) => model.work(),
+            Self::RbfSvm(model) => model.work(),
+            Self::Mlp(model) => model.work(),
+            Self::Boosted(model) => model.work(),
+        };
+        work + Work { calls: 1, ..Work::default() }
+    }
+
+    /// Bytes of all arrays.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let trees = |trees: &Trees| {
+            bytes_of(&trees.roots)
+                + bytes_of(&trees.feature)
+                + bytes_of(&trees.threshold)
+                + bytes_of(&trees.child)
+        };
+        match self {
+            Self::Knn(Knn { rows, labels, .. }) => bytes_of(rows) + bytes_of(labels),
+            Self::Linear(Linear { weights, bias, .. }) => bytes_of(weights) + bytes_of(bias),
+            Self::Forest(forest) => trees(&forest.trees) + bytes_of(&forest.leaves),
+            Self::RbfSvm(RbfSvm { counts, vectors, coefficients, bias, .. }) => {
+                bytes_of(counts) + bytes_of(vectors) + bytes_of(coefficients) + bytes_of(bias)
+            }
+            Self::Mlp(mlp) => mlp
+                .layers
+                .iter()
+                .map(|layer| bytes_of(&layer.weights) + bytes_of(&layer.bias))
+                .sum(),
+            Self::Boosted(Boosted { trees: all, base, leaves }) => {
+                trees(all) + bytes_of(base) + bytes_of(leaves)
+            }
+        }
+    }
+
+    /// Whether a member of `family` has this form.
+    #[must_use]
+    pub fn fits(&self, family: Family) -> bool {
+        match self {
+            Self::Knn(_) => family == Family::Knn,
+            Self::Linear(_) => matches!(family, Family::Ridge | Family::LinearSvm),
+            Self::Forest(_) => family == Family::Forest,
+            Self::RbfSvm(_) => family == Family::RbfSvm,
+            Self::Mlp(_) => family == Family::Mlp,
+            Self::Boosted(_) => family == Family::Boosted,
+        }
+    }
+}
+
+impl Member {
+    /// Scores of `classes` classes for one raw sample: prepared, then scored. For parity tests and
+    /// tables; it allocates, [`crate::Ensemble::answer`] does not.
+    ///
+    /// # Panics
+    ///
+    /// As [`Model::scores`], and when `preparations` has no [`Member::preparation`].
+    #[must_use]
+    pub fn scores(&self, preparations: &[Preparation], row: &[f32], classes: usize) -> Vec<f32> {
+        let x = preparations[self.preparation].apply(row);
+        let mut out = vec![0.0; classes];
+        self.model.scores(&x, &mut out, &mut Buffers::default());
+        out
+    }
+
+    /// Form, arrays and the preparation they rely on hold for samples of `width` values.
+    pub(crate) fn check(
+        &self,
+        preparations: &[Preparation],
+        width: usize,
+        classes: usize,
+    ) -> Result<(), ModelError> {
+        if !self.model.fits(self.family) {
+            return Err(ModelError::Form { family: self.family.name() });
+        }
+        let Some(preparation) = preparations.get(self.preparation) else {
+            return Err(ModelError::Index {
+                what: "preparation",
+                value: u64::try_from(self.preparation).unwrap_or(u64::MAX),
+                limit: u64::try_from(preparations.len()).unwrap_or(u64::MAX),
+            });
+        };
+        self.model.check(preparation.width(width)?, classes)
+    }
+}
+
+fn same_width(what: &'static str, actual: usize, expected: usize) -> Result<(), ModelError> {
+    if actual == expected { Ok(()) } else { Err(ModelError::Length { what, expected, actual }) }
+}
+
+fn count_of<T>(values: &[T]) -> u64 {
+    u64::try_from(values.len()).expect("a length fits in 64 bits")
+}
+
+fn bytes_of<T>(values: &[T]) -> u64 {
+    u64::try_from(size_of_val(values)).expect("a size fits in 64 bits")
+}
+
 /// Why arrays are not a model.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ModelError {
@@ -151,6 +317,23 @@ pub enum ModelError {
         actual: usize,
         /// How much may be.
         limit: usize,
+    },
+    /// Zero or less where only more makes sense.
+    #[error("{what} must be above zero")]
+    NotPositive {
+        /// What it is.
+        what: &'static str,
+    },
+    /// A gate in front of a task without a background class.
+    #[error("a gate needs a background class to answer with")]
+    Background,
+    /// Something is wrong with one part of an ensemble.
+    #[error("{part}")]
+    Part {
+        /// Which one: `member 3 (forest)`, `gate`, `preparation 0`.
+        part: String,
+        /// What is wrong with it.
+        source: Box<ModelError>,
     },
     /// A model whose form does not match its family.
     #[error("a member of family {family} cannot hold this form of model")]

@@ -1,6 +1,7 @@
 //! Gradient-boosted trees: one tree per class and round, added up.
 
-use super::Trees;
+use super::{ModelError, Trees};
+use crate::{check, work::Work};
 
 /// `score[c] = base[c] + Σ over rounds of leaves[payload of tree round·classes + c]`.
 ///
@@ -13,4 +14,33 @@ pub struct Boosted {
     pub base: Vec<f32>,
     /// Value of each leaf, learning rate included.
     pub leaves: Vec<f32>,
+}
+
+impl Boosted {
+    pub(super) fn scores(&self, x: &[f32], out: &mut [f32]) {
+        out.copy_from_slice(&self.base);
+        for round in self.trees.roots.chunks_exact(self.base.len()) {
+            for (score, &root) in out.iter_mut().zip(round) {
+                *score += self.leaves[self.trees.leaf(root, x)];
+            }
+        }
+    }
+
+    /// The arrays fit each other, inputs of `width` values and `classes` classes.
+    pub(super) fn check(&self, width: usize, classes: usize) -> Result<(), ModelError> {
+        check::length("boosted base", &self.base, classes)?;
+        check::finite("boosted base", &self.base)?;
+        check::finite("boosted leaves", &self.leaves)?;
+        let rounds = self.trees.roots.len() / classes;
+        check::length("boosted roots", &self.trees.roots, rounds * classes)?;
+        self.trees.check(width, self.leaves.len())
+    }
+
+    pub(super) fn work(&self) -> Work {
+        Work {
+            nodes: self.trees.visited(),
+            madds: super::count_of(&self.trees.roots),
+            ..Work::default()
+        }
+    }
 }

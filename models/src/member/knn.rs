@@ -1,5 +1,11 @@
 //! k nearest neighbours: the training rows themselves.
 
+use super::{Buffers, ModelError};
+use crate::{check, kernel::squared_distance, work::Work};
+
+/// Most neighbours: they are kept sorted by insertion, which is fast while they are few.
+pub const NEIGHBOURS_MAX: u32 = 1_000;
+
 /// Votes of the `k` rows that are nearest by Euclidean distance.
 ///
 /// A tie between classes goes to the smallest class; of rows at the same distance the first counts.
@@ -13,4 +19,62 @@ pub struct Knn {
     pub rows: Vec<f32>,
     /// `[n]` class ids.
     pub labels: Vec<u16>,
+}
+
+impl Knn {
+    /// `out[c]` becomes the number of the `k` nearest rows that are of class `c`.
+    pub(super) fn scores(&self, x: &[f32], out: &mut [f32], buffers: &mut Buffers) {
+        let k = self.k as usize;
+        let nearest = &mut buffers.nearest;
+        nearest.clear();
+        nearest.reserve(k);
+        for (row, &label) in self.rows.chunks_exact(self.width).zip(&self.labels) {
+            keep_nearest(nearest, k, squared_distance(row, x), label);
+        }
+        count(nearest, out);
+    }
+
+    /// The arrays fit each other, inputs of `width` values and `classes` classes.
+    pub(super) fn check(&self, width: usize, classes: usize) -> Result<(), ModelError> {
+        check::some("knn labels", self.labels.len())?;
+        check::some("knn k", self.k as usize)?;
+        check::at_most("knn k", self.k as usize, NEIGHBOURS_MAX as usize)?;
+        check::at_most("knn k", self.k as usize, self.labels.len())?;
+        super::same_width("knn width", self.width, width)?;
+        check::length(
+            "knn rows",
+            &self.rows,
+            check::area("knn rows", self.labels.len(), self.width)?,
+        )?;
+        check::finite("knn rows", &self.rows)?;
+        for &label in &self.labels {
+            check::below("knn labels", label, classes)?;
+        }
+        Ok(())
+    }
+
+    /// Every row is read once.
+    pub(super) fn work(&self) -> Work {
+        Work { bytes: super::bytes_of(&self.rows), ..Work::default() }
+    }
+}
+
+/// Inserts a row into the sorted list of the nearest ones, behind those at the same distance.
+#[inline]
+fn keep_nearest(nearest: &mut Vec<(f32, u16)>, k: usize, distance: f32, label: u16) {
+    if nearest.len() == k {
+        if nearest.last().is_none_or(|&(worst, _)| worst <= distance) {
+            return;
+        }
+        nearest.pop();
+    }
+    let at = nearest.partition_point(|&(other, _)| other <= distance);
+    nearest.insert(at, (distance, label));
+}
+
+fn count(nearest: &[(f32, u16)], out: &mut [f32]) {
+    out.fill(0.0);
+    for &(_, label) in nearest {
+        out[usize::from(label)] += 1.0;
+    }
 }

@@ -1,5 +1,8 @@
 //! Linear scores: ridge classifier and linear SVM.
 
+use super::ModelError;
+use crate::{check, kernel::dot, work::Work};
+
 /// `score[c] = weights[c] · x + bias[c]`; the largest score wins.
 ///
 /// With two classes there are still two rows: a binary fit lowers to `-w` and `w`.
@@ -11,4 +14,30 @@ pub struct Linear {
     pub weights: Vec<f32>,
     /// `[classes]`.
     pub bias: Vec<f32>,
+}
+
+impl Linear {
+    pub(super) fn scores(&self, x: &[f32], out: &mut [f32]) {
+        let rows = self.weights.chunks_exact(self.width);
+        for ((score, weights), bias) in out.iter_mut().zip(rows).zip(&self.bias) {
+            *score = dot(weights, x) + bias;
+        }
+    }
+
+    /// The arrays fit each other, inputs of `width` values and `classes` classes.
+    pub(super) fn check(&self, width: usize, classes: usize) -> Result<(), ModelError> {
+        super::same_width("linear width", self.width, width)?;
+        check::length("linear bias", &self.bias, classes)?;
+        check::length(
+            "linear weights",
+            &self.weights,
+            check::area("linear weights", classes, width)?,
+        )?;
+        check::finite("linear weights", &self.weights)?;
+        check::finite("linear bias", &self.bias)
+    }
+
+    pub(super) fn work(&self) -> Work {
+        Work { madds: super::count_of(&self.weights), ..Work::default() }
+    }
 }

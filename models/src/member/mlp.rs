@@ -1,5 +1,15 @@
 //! Multi-layer perceptron: dense layers with ReLU between them.
 
+use super::{Buffers, ModelError};
+use crate::{
+    check,
+    kernel::{self, dot},
+    work::Work,
+};
+
+/// Most layers.
+pub const LAYERS_MAX: usize = 64;
+
 /// `y = weights · x + bias`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dense {
@@ -16,4 +26,52 @@ pub struct Mlp {
     pub width: usize,
     /// At least one; each takes what the one before it gives.
     pub layers: Vec<Dense>,
+}
+
+impl Dense {
+    fn outputs(&self, x: &[f32]) -> impl Iterator<Item = f32> {
+        self.weights
+            .chunks_exact(x.len())
+            .zip(&self.bias)
+            .map(|(weights, bias)| dot(weights, x) + bias)
+    }
+}
+
+impl Mlp {
+    pub(super) fn scores(&self, x: &[f32], out: &mut [f32], buffers: &mut Buffers) {
+        let Buffers { a: input, b: output, .. } = buffers;
+        input.clear();
+        input.extend_from_slice(x);
+        let Some((last, hidden)) = self.layers.split_last() else { return };
+        for layer in hidden {
+            output.clear();
+            // `finite` keeps an overflow in one layer from becoming NaN in the next.
+            output.extend(layer.outputs(input).map(|y| kernel::finite(y).max(0.0)));
+            std::mem::swap(input, output);
+        }
+        for (score, y) in out.iter_mut().zip(last.outputs(input)) {
+            *score = y;
+        }
+    }
+
+    /// The arrays fit each other, inputs of `width` values and `classes` classes.
+    pub(super) fn check(&self, width: usize, classes: usize) -> Result<(), ModelError> {
+        super::same_width("mlp width", self.width, width)?;
+        check::some("mlp layers", self.layers.len())?;
+        check::at_most("mlp layers", self.layers.len(), LAYERS_MAX)?;
+        let mut inputs = width;
+        for Dense { weights, bias } in &self.layers {
+            check::some("mlp bias", bias.len())?;
+            check::length("mlp weights", weights, check::area("mlp weights", bias.len(), inputs)?)?;
+            check::finite("mlp weights", weights)?;
+            check::finite("mlp bias", bias)?;
+            inputs = bias.len();
+        }
+        super::same_width("mlp outputs", inputs, classes)
+    }
+
+    pub(super) fn work(&self) -> Work {
+        let madds = self.layers.iter().map(|layer| super::count_of(&layer.weights)).sum();
+        Work { madds, ..Work::default() }
+    }
 }

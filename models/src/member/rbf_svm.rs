@@ -1,5 +1,12 @@
 //! Support vector machine with a radial basis function kernel, one against one.
 
+use super::{Buffers, ModelError};
+use crate::{
+    check,
+    kernel::{exp_of_negative, squared_distance},
+    work::Work,
+};
+
 /// For each pair of classes `(a, b)`, `a < b`, a vote: `Σ coef·K(x, sv) + bias > 0` says `a`.
 ///
 /// Layout as in LIBSVM (Chang and Lin, 2011): support vectors are grouped by class; the vector `j`
@@ -20,3 +27,108 @@ pub struct RbfSvm {
     /// One per pair, in the order (0,1), (0,2), …, (1,2), ….
     pub bias: Vec<f32>,
 }
+
+impl RbfSvm {
+    /// `out[c]` becomes the votes of class `c` plus a number within ±⅓ that grows with the sum of
+    /// its decision values, `s / (3(|s| + 1))`: the order of scores is the order of the rule.
+    ///
+    /// A class without support vectors had no training rows: it takes part in no pair, and its
+    /// score is -1.
+    ///
+    /// # Source
+    ///
+    /// The squashed sum is that of scikit-learn's `_ovr_decision_function`.
+    pub(super) fn scores(&self, x: &[f32], out: &mut [f32], buffers: &mut Buffers) {
+        let classes = self.counts.len();
+        let Buffers { a: kernels, b: sums, .. } = buffers;
+        kernels.clear();
+        kernels.extend(self.vectors.chunks_exact(self.width).map(|v| squared_distance(v, x)));
+        for kernel in kernels.iter_mut() {
+            *kernel = exp_of_negative(-self.gamma * *kernel);
+        }
+
+        // What the vectors of class `a` say against each other class: one pass over coefficients.
+        // sums[a·classes + b] = Σ over vectors of a of coefficient(a against b)·K.
+        sums.clear();
+        sums.resize(classes * classes, 0.0);
+        let mut first = 0;
+        for (a, &count) in self.counts.iter().enumerate() {
+            let against = &mut sums[a * classes..][..classes];
+            let end = first + count as usize;
+            let rows = self.coefficients[first * (classes - 1)..end * (classes - 1)]
+                .chunks_exact(classes - 1);
+            for (row, &kernel) in rows.zip(&kernels[first..end]) {
+                let (before, after) = row.split_at(a);
+                for (sum, coefficient) in against[..a].iter_mut().zip(before) {
+                    *sum += coefficient * kernel;
+                }
+                for (sum, coefficient) in against[a + 1..].iter_mut().zip(after) {
+                    *sum += coefficient * kernel;
+                }
+            }
+            first = end;
+        }
+
+        out.fill(0.0);
+        let mut pair = 0;
+        // The diagonal is unused: it collects the sum of each class's decision values.
+        for a in 0..classes {
+            for b in a + 1..classes {
+                let bias = self.bias[pair];
+                pair += 1;
+                if self.counts[a] == 0 || self.counts[b] == 0 {
+                    continue;
+                }
+                let decision = sums[a * classes + b] + sums[b * classes + a] + bias;
+                out[if 0.0 < decision { a } else { b }] += 1.0;
+                sums[a * classes + a] += decision;
+                sums[b * classes + b] -= decision;
+            }
+        }
+        for (class, score) in out.iter_mut().enumerate() {
+            let sum = crate::kernel::finite(sums[class * classes + class]);
+            *score += sum / (3.0 * (sum.abs() + 1.0));
+            if self.counts[class] == 0 {
+                *score = -1.0;
+            }
+        }
+    }
+
+    /// The arrays fit each other, inputs of `width` values and `classes` classes.
+    pub(super) fn check(&self, width: usize, classes: usize) -> Result<(), ModelError> {
+        super::same_width("rbf svm width", self.width, width)?;
+        check::positive("rbf svm gamma", self.gamma)?;
+        check::length("rbf svm counts", &self.counts, classes)?;
+        check::at_most("rbf svm classes", classes, CLASSES_MAX)?;
+        let vectors = self.counts.iter().map(|&count| u64::from(count)).sum::<u64>();
+        let vectors = usize::try_from(vectors).unwrap_or(usize::MAX);
+        check::some("rbf svm vectors", vectors)?;
+        check::length(
+            "rbf svm vectors",
+            &self.vectors,
+            check::area("rbf svm vectors", vectors, width)?,
+        )?;
+        check::length(
+            "rbf svm coefficients",
+            &self.coefficients,
+            check::area("rbf svm coefficients", vectors, classes - 1)?,
+        )?;
+        check::length("rbf svm bias", &self.bias, classes * (classes - 1) / 2)?;
+        check::finite("rbf svm vectors", &self.vectors)?;
+        check::finite("rbf svm coefficients", &self.coefficients)?;
+        check::finite("rbf svm bias", &self.bias)
+    }
+
+    /// Every vector is read once, and gives one exponential.
+    pub(super) fn work(&self) -> Work {
+        Work {
+            bytes: super::bytes_of(&self.vectors),
+            exps: self.counts.iter().map(|&count| u64::from(count)).sum(),
+            madds: super::count_of(&self.coefficients),
+            ..Work::default()
+        }
+    }
+}
+
+/// Most classes: one against one needs a decision for every pair.
+pub const CLASSES_MAX: usize = 1_000;
