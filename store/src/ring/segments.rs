@@ -1,0 +1,282 @@
+//! The files of a ring and the index of what is in them.
+//!
+//! ```text
+//! 0000000000.ring     frame(key: 16 bytes, record), one after the other; a higher number is newer
+//! ```
+
+use std::{
+    collections::{HashMap, VecDeque},
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::FileExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::{Key, Limits, RingError};
+use crate::frame;
+
+const SEGMENT: &str = "ring";
+const KEY_BYTES: usize = 16;
+
+/// All files of a ring, oldest first, and where each key is.
+#[derive(Debug)]
+pub(super) struct Segments {
+    dir: PathBuf,
+    limits: Limits,
+    files: VecDeque<Segment>,
+    /// The number of the next file.
+    next: u32,
+    index: HashMap<Key, Slot>,
+}
+
+#[derive(Debug)]
+struct Segment {
+    number: u32,
+    path: PathBuf,
+    file: Arc<File>,
+    bytes: u64,
+    /// What was written here, so that the index can forget it with the file.
+    keys: Vec<Key>,
+    /// Whether more may be written.
+    open: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    segment: u32,
+    offset: u32,
+    length: u32,
+}
+
+/// Where a record is; can be read without holding on to the index.
+#[derive(Debug)]
+pub(super) struct Place {
+    file: Arc<File>,
+    path: PathBuf,
+    offset: u64,
+    length: usize,
+}
+
+/// The end of the newest file, to be written without holding on to the index.
+#[derive(Debug)]
+pub(super) struct Target {
+    segment: u32,
+    path: PathBuf,
+    file: Arc<File>,
+    offset: u64,
+    /// Files that are no longer in the index, to be removed first.
+    stale: Vec<PathBuf>,
+}
+
+/// What was written where.
+#[derive(Debug)]
+pub(super) struct Written {
+    segment: u32,
+    bytes: u64,
+    slots: Vec<(Key, Slot)>,
+}
+
+impl Segments {
+    pub(super) fn open(dir: PathBuf, limits: Limits) -> Result<Self, RingError> {
+        fs::create_dir_all(&dir).map_err(disk("make the folder", &dir))?;
+        let mut numbers = Vec::new();
+        for entry in fs::read_dir(&dir).map_err(disk("read the folder", &dir))? {
+            let path = entry.map_err(disk("read the folder", &dir))?.path();
+            if path.extension().is_some_and(|extension| extension == SEGMENT) {
+                let number = path.file_stem().and_then(|stem| stem.to_str()?.parse::<u32>().ok());
+                numbers.extend(number);
+            }
+        }
+        numbers.sort_unstable();
+        let next = numbers.last().map_or(0, |last| last.saturating_add(1));
+        let mut segments =
+            Self { dir, limits, files: VecDeque::new(), next, index: HashMap::new() };
+        for number in numbers {
+            segments.read_back(number)?;
+            remove(&segments.make_room())?;
+        }
+        Ok(segments)
+    }
+
+    /// Reads a file of an earlier run. What follows a torn or damaged record in it is not trusted.
+    fn read_back(&mut self, number: u32) -> Result<(), RingError> {
+        let path = self.path(number);
+        let bytes = fs::read(&path).map_err(disk("read", &path))?;
+        let file = File::open(&path).map_err(disk("read", &path))?;
+        let mut slots = Vec::new();
+        let mut at = 0;
+        while let Ok(record) = frame::read(&bytes[at..], self.limits.record_bytes_max + KEY_BYTES)
+            && let Some(key) = record.first_chunk::<KEY_BYTES>()
+        {
+            let slot = slot(number, at, record.len());
+            at += frame::HEAD_BYTES + record.len();
+            slots.push((*key, slot));
+        }
+        self.files.push_back(Segment {
+            number,
+            path,
+            file: Arc::new(file),
+            bytes: length(bytes.len()),
+            keys: Vec::new(),
+            open: false,
+        });
+        // The bytes beyond the last good record count too: they are on the disk.
+        self.add(Written { segment: number, bytes: length(bytes.len()), slots });
+        Ok(())
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    pub(super) fn find(&self, key: &Key) -> Option<Place> {
+        let slot = self.index.get(key)?;
+        let segment = self.files.iter().rev().find(|segment| segment.number == slot.segment)?;
+        Some(Place {
+            file: Arc::clone(&segment.file),
+            path: segment.path.clone(),
+            offset: u64::from(slot.offset),
+            length: usize::try_from(slot.length).ok()?,
+        })
+    }
+
+    /// Where the next records go; a new file when the newest is full.
+    pub(super) fn target(&mut self) -> Result<Target, RingError> {
+        let stale = self.make_room();
+        let full = |newest: &Segment| !newest.open || self.limits.segment_bytes <= newest.bytes;
+        if self.files.back().is_none_or(full) {
+            let number = self.next;
+            let path = self.path(number);
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .open(&path)
+                .map_err(disk("make", &path))?;
+            // 4 billion files of a megabyte are never reached; starting again would mix old and new.
+            self.next = number.saturating_add(1);
+            self.files.push_back(Segment {
+                number,
+                path,
+                file: Arc::new(file),
+                bytes: 0,
+                keys: Vec::new(),
+                open: true,
+            });
+        }
+        let newest = self.files.back().expect("one was pushed when there was none");
+        Ok(Target {
+            segment: newest.number,
+            path: newest.path.clone(),
+            file: Arc::clone(&newest.file),
+            offset: newest.bytes,
+            stale,
+        })
+    }
+
+    /// Takes into the index what was written.
+    pub(super) fn add(&mut self, written: Written) {
+        let Written { segment: number, bytes, slots } = written;
+        let Some(segment) = self.files.iter_mut().rev().find(|it| it.number == number) else {
+            return;
+        };
+        segment.bytes = bytes;
+        for (key, slot) in slots {
+            segment.keys.push(key);
+            self.index.insert(key, slot);
+        }
+    }
+
+    /// Nobody knows what a failed write left in the newest file: no more goes there.
+    pub(super) fn give_up_newest(&mut self) {
+        if let Some(newest) = self.files.back_mut() {
+            newest.open = false;
+        }
+    }
+
+    /// Forgets the oldest files until the bounds hold, and says which are to be removed.
+    fn make_room(&mut self) -> Vec<PathBuf> {
+        let mut stale = Vec::new();
+        while self.limits.bytes_max < self.files.iter().map(|file| file.bytes).sum()
+            || self.limits.records_max < self.files.iter().map(|file| file.keys.len()).sum()
+        {
+            let Some(oldest) = self.files.pop_front() else { break };
+            for key in &oldest.keys {
+                // The same key may have been written again, later.
+                if self.index.get(key).is_some_and(|slot| slot.segment == oldest.number) {
+                    self.index.remove(key);
+                }
+            }
+            stale.push(oldest.path);
+        }
+        stale
+    }
+
+    fn path(&self, number: u32) -> PathBuf {
+        self.dir.join(format!("{number:010}.{SEGMENT}"))
+    }
+}
+
+impl Target {
+    /// Writes `records` with one call to the operating system.
+    pub(super) fn append<R: AsRef<[u8]>>(self, records: &[(Key, R)]) -> Result<Written, RingError> {
+        let Self { segment, path, file, offset, stale } = self;
+        remove(&stale)?;
+        let mut out = Vec::new();
+        let mut slots = Vec::with_capacity(records.len());
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        for (key, record) in records {
+            let at = start.saturating_add(out.len());
+            frame::write(&mut out, &[key, record.as_ref()]);
+            slots.push((*key, slot(segment, at, KEY_BYTES + record.as_ref().len())));
+        }
+        file.write_all_at(&out, offset).map_err(disk("write to", &path))?;
+        Ok(Written { segment, bytes: offset + length(out.len()), slots })
+    }
+}
+
+impl Place {
+    /// Reads and checks the record.
+    pub(super) fn read(&self, key: &Key) -> Result<Option<Vec<u8>>, RingError> {
+        let mut bytes = vec![0; frame::HEAD_BYTES + self.length];
+        match self.file.read_exact_at(&mut bytes, self.offset) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            Err(error) => return Err(disk("read", &self.path)(error)),
+        }
+        let record = frame::read(&bytes, self.length).ok();
+        let found = record.and_then(|record| record.split_first_chunk::<KEY_BYTES>());
+        Ok(found.filter(|(found, _)| *found == key).map(|(_, record)| record.to_vec()))
+    }
+}
+
+fn remove(stale: &[PathBuf]) -> Result<(), RingError> {
+    for path in stale {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(disk("remove", path)(error));
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// A slot; one beyond 4 GiB cannot be found again, and no file grows that long.
+fn slot(segment: u32, offset: usize, length: usize) -> Slot {
+    Slot {
+        segment,
+        offset: u32::try_from(offset).unwrap_or(u32::MAX),
+        length: u32::try_from(length).unwrap_or(u32::MAX),
+    }
+}
+
+fn length(bytes: usize) -> u64 {
+    u64::try_from(bytes).expect("a length fits in 64 bits")
+}
+
+fn disk<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> RingError + 'a {
+    move |source| RingError::Disk { what, path: path.to_owned(), source }
+}
