@@ -97,10 +97,7 @@ impl Outcome {
     #[must_use]
     pub fn values(&self) -> Vec<Value> {
         if let Ok(value) = serde_json::from_str::<Value>(&self.out) {
-            return match value {
-                Value::Array(values) => values,
-                value => vec![value],
-            };
+            return value.as_array().cloned().unwrap_or_else(|| vec![value]);
         }
         self.out
             .lines()

@@ -4,14 +4,19 @@
 //! command line or the client, and proves one sentence. Whatever happens, nothing that it started
 //! outlives it.
 
+pub mod app;
 pub mod command;
 pub mod data;
 pub mod process;
 pub mod sensemble;
 pub mod skip;
+pub mod task;
 pub mod wait;
 
+pub use app::{App, admin};
 pub use command::{Outcome, program};
 pub use data::{Blobs, Row, Table};
-pub use sensemble::Sensemble;
-pub use wait::until;
+pub use sensemble::{START_MAX, Sensemble};
+pub use task::Task;
+
+pub use wait::{TRAIN_MAX, until};

@@ -13,6 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
+    app::{App, admin},
     command::{Outcome, program},
     process::{self, MARK, Process},
     wait::until,
@@ -195,6 +196,53 @@ impl Sensemble {
             command.env("SENSEMBLE_SCHEDULER", &self.scheduler);
         }
         command
+    }
+
+    /// Waits until the newest revision of `task` is served wherever it is placed.
+    ///
+    /// # Panics
+    ///
+    /// When that does not come about.
+    #[track_caller]
+    pub fn wait_until_served(&self, task: &str) -> u64 {
+        until("the newest revision to be served", START_MAX, || {
+            let (revisions, placements) = admin(&self.scheduler, |admin| async move {
+                Ok((admin.revisions(task).await?, admin.placements(task).await?))
+            })
+            .map_err(|error| error.to_string())?;
+            let current = revisions.iter().find(|it| it.current).map_or(0, |it| it.revision);
+            let served = placements.iter().all(|it| {
+                let now = it.observed.as_ref();
+                now.is_some_and(|now| now.revision == current && now.fault.is_empty())
+            });
+            let good = current > 0 && !placements.is_empty() && served;
+            if good { Ok(current) } else { Err(format!("{current}: {placements:?}")) }
+        })
+    }
+
+    /// A connection to the serving worker of `task`.
+    ///
+    /// # Panics
+    ///
+    /// When there is none.
+    #[track_caller]
+    #[must_use]
+    pub fn app(&self, task: &str) -> App {
+        App::connect(&self.serving_address(task)).expect("a serving worker answers there")
+    }
+
+    /// Where `task` is served.
+    ///
+    /// # Panics
+    ///
+    /// When it is not.
+    #[track_caller]
+    #[must_use]
+    pub fn serving_address(&self, task: &str) -> String {
+        let placements =
+            admin(&self.scheduler, |admin| async move { admin.placements(task).await });
+        let placements = placements.expect("the scheduler says where a task is served");
+        placements.first().expect("the task is placed").serving_address.clone()
     }
 
     /// The scheduler's address.

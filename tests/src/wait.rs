@@ -7,6 +7,9 @@ use tokio::time::Instant;
 /// Between two questions: short against anything that a process of ours does.
 pub const PAUSE: Duration = Duration::from_millis(50);
 
+/// Longest wait for a training on a story's few rows.
+pub const TRAIN_MAX: Duration = Duration::from_secs(120);
+
 /// What `ask` gives as soon as it gives something.
 ///
 /// # Panics
