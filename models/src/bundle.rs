@@ -1,1 +1,268 @@
 //! The bundle: an encoded ensemble, content-addressed and checked before a single weight is read.
+//!
+//! ```text
+//! offset size  field
+//!      0    4  magic     "SNSB"
+//!      4    4  version   u32, little-endian; 1
+//!      8   32  digest    SHA-256 of all that follows
+//!     40   32  schema    Schema::hash of the features and classes it was trained for
+//!     72    8  manifest  u64, little-endian; bytes of manifest, at most MANIFEST_BYTES_MAX
+//!     80    8  arrays    u64, little-endian; bytes of arrays, at most ARRAYS_BYTES_MAX
+//!     88       manifest  postcard: names, shapes, scalars (bundle/manifest.rs)
+//!              arrays    safetensors: everything long (bundle/arrays.rs)
+//! ```
+//!
+//! A bundle MUST end with its arrays: trailing bytes are refused, so that two readers can never
+//! disagree about what a file says. For the same reason every array must be used.
+//!
+//! One ensemble has one encoding, so the [`digest`] of the whole names what is inside; it is not
+//! the digest in the head, which cannot cover itself.
+//!
+//! What was once released must decode for ever: `models/golden` holds a bundle of every form, and
+//! a change that breaks one is a new version beside this one.
+
+use sha2::{Digest as _, Sha256};
+
+use crate::{ensemble::Ensemble, member::ModelError, schema::SchemaError};
+
+mod arrays;
+mod manifest;
+
+pub use arrays::ArrayFault;
+
+/// The first four bytes.
+pub const MAGIC: [u8; 4] = *b"SNSB";
+/// The version that is written.
+pub const VERSION: u32 = 1;
+/// Bytes before the manifest.
+pub const HEAD_BYTES: usize = 88;
+/// Most bytes of manifest: half a million names of 100 bytes and then some.
+pub const MANIFEST_BYTES_MAX: u64 = 64 << 20;
+/// Most bytes of arrays: those of the largest ensemble, and their names.
+pub const ARRAYS_BYTES_MAX: u64 = crate::ensemble::BYTES_MAX + (1 << 20);
+/// Most bytes of a bundle: what a receiver needs to be ready for.
+pub const BUNDLE_BYTES_MAX: u64 = 88 + MANIFEST_BYTES_MAX + ARRAYS_BYTES_MAX;
+
+/// Why bytes are not a bundle: one variant for each way of being wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum BundleError {
+    /// The bytes end too early.
+    #[error("a bundle of {expected} bytes ends after {len}")]
+    Truncated {
+        /// How many there are.
+        len: u64,
+        /// How many there should be, as far as is known.
+        expected: u64,
+    },
+    /// Something else altogether.
+    #[error("a bundle begins with \"SNSB\", not {found:02x?}")]
+    Format {
+        /// The first bytes.
+        found: [u8; 4],
+    },
+    /// From a newer program, or damaged.
+    #[error("this program reads bundles of version {VERSION}, not {found}")]
+    Version {
+        /// The version found.
+        found: u32,
+    },
+    /// A length beyond its limit.
+    #[error("{length} bytes of {what} are more than {limit}")]
+    TooLarge {
+        /// `manifest` or `arrays`.
+        what: &'static str,
+        /// What the head says.
+        length: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// More bytes than the head says.
+    #[error("{extra} bytes follow after the end of the bundle")]
+    Trailing {
+        /// How many more.
+        extra: u64,
+    },
+    /// The bytes are not those that were written.
+    #[error("the digest does not match: the bundle was damaged or changed")]
+    Digest,
+    /// The manifest does not say what it should.
+    #[error("the manifest cannot be read")]
+    Manifest(#[source] postcard::Error),
+    /// The manifest says it all before it ends.
+    #[error("{extra} bytes follow after the end of the manifest")]
+    ManifestTrailing {
+        /// How many more.
+        extra: usize,
+    },
+    /// The names are no schema.
+    #[error("the manifest holds no schema")]
+    Schema(#[source] SchemaError),
+    /// The head names another schema than the manifest.
+    #[error("the head names another schema than the manifest holds")]
+    SchemaHash,
+    /// The arrays are not in the form of safetensors.
+    #[error("the arrays cannot be read")]
+    Arrays(#[source] safetensors::SafeTensorError),
+    /// One array is not as it should be.
+    #[error("the array {name}")]
+    Array {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        #[source]
+        fault: ArrayFault,
+    },
+    /// Arrays that nothing names.
+    #[error("{count} arrays belong to nothing")]
+    Unused {
+        /// How many.
+        count: usize,
+    },
+    /// The parts are no ensemble.
+    #[error("the bundle holds no ensemble")]
+    Model(#[source] ModelError),
+}
+
+/// The head of a bundle: what can be known before the rest has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// SHA-256 of all that follows it.
+    pub digest: [u8; 32],
+    /// [`crate::Schema::hash`] of what it was trained for.
+    pub schema: [u8; 32],
+    /// Bytes of manifest.
+    pub manifest_bytes: u64,
+    /// Bytes of arrays.
+    pub arrays_bytes: u64,
+}
+
+impl Head {
+    /// Reads the head of `bytes`, which may be longer. Copies nothing and allocates nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`BundleError::Truncated`], [`BundleError::Format`], [`BundleError::Version`] and
+    /// [`BundleError::TooLarge`].
+    pub fn read(bytes: &[u8]) -> Result<Self, BundleError> {
+        let truncated = || BundleError::Truncated {
+            len: length_of(bytes),
+            expected: u64::try_from(HEAD_BYTES).expect("a small constant"),
+        };
+        let (magic, rest) = bytes.split_first_chunk::<4>().ok_or_else(truncated)?;
+        if *magic != MAGIC {
+            return Err(BundleError::Format { found: *magic });
+        }
+        let (version, rest) = rest.split_first_chunk::<4>().ok_or_else(truncated)?;
+        let version = u32::from_le_bytes(*version);
+        if version != VERSION {
+            return Err(BundleError::Version { found: version });
+        }
+        let (digest, rest) = rest.split_first_chunk::<32>().ok_or_else(truncated)?;
+        let (schema, rest) = rest.split_first_chunk::<32>().ok_or_else(truncated)?;
+        let (manifest, rest) = rest.split_first_chunk::<8>().ok_or_else(truncated)?;
+        let (arrays, _) = rest.split_first_chunk::<8>().ok_or_else(truncated)?;
+        let bounded = |what, length: &[u8; 8], limit| {
+            let length = u64::from_le_bytes(*length);
+            if length <= limit {
+                Ok(length)
+            } else {
+                Err(BundleError::TooLarge { what, length, limit })
+            }
+        };
+        Ok(Self {
+            digest: *digest,
+            schema: *schema,
+            manifest_bytes: bounded("manifest", manifest, MANIFEST_BYTES_MAX)?,
+            arrays_bytes: bounded("arrays", arrays, ARRAYS_BYTES_MAX)?,
+        })
+    }
+
+    /// Bytes of the whole bundle.
+    #[must_use]
+    pub fn bundle_bytes(&self) -> u64 {
+        u64::try_from(HEAD_BYTES).expect("a small constant")
+            + self.manifest_bytes
+            + self.arrays_bytes
+    }
+
+    fn write(&self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(&MAGIC);
+        bytes.extend_from_slice(&VERSION.to_le_bytes());
+        bytes.extend_from_slice(&self.digest);
+        bytes.extend_from_slice(&self.schema);
+        bytes.extend_from_slice(&self.manifest_bytes.to_le_bytes());
+        bytes.extend_from_slice(&self.arrays_bytes.to_le_bytes());
+    }
+}
+
+/// Writes an ensemble as a bundle. The same ensemble always gives the same bytes.
+#[must_use]
+pub fn encode(ensemble: &Ensemble) -> Vec<u8> {
+    let (manifest, arrays) = manifest::Manifest::of(ensemble);
+    let manifest =
+        postcard::to_stdvec(&manifest).expect("strings, numbers and lists can always be written");
+    let arrays = arrays.write();
+    let mut head = Head {
+        digest: [0; 32],
+        schema: ensemble.schema().hash(),
+        manifest_bytes: length_of(&manifest),
+        arrays_bytes: length_of(&arrays),
+    };
+    let mut bytes = Vec::with_capacity(HEAD_BYTES + manifest.len() + arrays.len());
+    head.write(&mut bytes);
+    bytes.extend_from_slice(&manifest);
+    bytes.extend_from_slice(&arrays);
+    head.digest = digest(&bytes[DIGESTED_FROM..]);
+    bytes[DIGEST_AT..DIGESTED_FROM].copy_from_slice(&head.digest);
+    bytes
+}
+
+/// Reads a bundle. What comes out has been checked and is never asked again (A-7).
+///
+/// Allocates no more than a small multiple of `bytes`: every length is compared with what is there
+/// before it is believed.
+///
+/// # Errors
+///
+/// Every variant of [`BundleError`], each for exactly one way of being wrong.
+pub fn decode(bytes: &[u8]) -> Result<Ensemble, BundleError> {
+    let head = Head::read(bytes)?;
+    let (len, expected) = (length_of(bytes), head.bundle_bytes());
+    if len < expected {
+        return Err(BundleError::Truncated { len, expected });
+    }
+    if expected < len {
+        return Err(BundleError::Trailing { extra: len - expected });
+    }
+    if digest(&bytes[DIGESTED_FROM..]) != head.digest {
+        return Err(BundleError::Digest);
+    }
+    let manifest_bytes =
+        usize::try_from(head.manifest_bytes).expect("not longer than the bytes in memory");
+    let (manifest, arrays) = bytes[HEAD_BYTES..].split_at(manifest_bytes);
+    let (manifest, extra) =
+        postcard::take_from_bytes::<manifest::Manifest>(manifest).map_err(BundleError::Manifest)?;
+    if !extra.is_empty() {
+        return Err(BundleError::ManifestTrailing { extra: extra.len() });
+    }
+    let parts = manifest.parts(arrays::Reader::new(arrays)?)?;
+    if parts.schema.hash() != head.schema {
+        return Err(BundleError::SchemaHash);
+    }
+    Ensemble::new(parts).map_err(BundleError::Model)
+}
+
+/// SHA-256: the name of a bundle.
+#[must_use]
+pub fn digest(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
+/// Where the digest lies in the head.
+const DIGEST_AT: usize = 8;
+/// Where the bytes begin that it covers.
+const DIGESTED_FROM: usize = 40;
+
+fn length_of(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).expect("a length fits in 64 bits")
+}

@@ -1,0 +1,271 @@
+//! The short part of a bundle: names, families, scalars. What is long stands in the arrays, named
+//! after where it belongs: `m0.rows`, `gate.weights`, `p1.s0.mean`.
+//!
+//! Postcard writes fields in their order and enums by position: nothing here may be reordered or
+//! removed while bundles of version 1 are to be read.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    BundleError,
+    arrays::{Reader, Values, Writer},
+};
+use crate::{
+    ensemble::{Ensemble, Parts, Weighted},
+    gate::Gate,
+    member::{Boosted, Dense, Family, Forest, Knn, Linear, Member, Mlp, Model, RbfSvm, Trees},
+    preparation::{Preparation, Step},
+    schema::{ClassId, Schema},
+};
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Manifest {
+    features: Vec<String>,
+    classes: Vec<String>,
+    background: Option<u16>,
+    /// The kind of each step of each preparation.
+    preparations: Vec<Vec<StepForm>>,
+    gate: Option<GateHead>,
+    members: Vec<WeightedHead>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+enum StepForm {
+    Select,
+    Standardise,
+    Project,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct GateHead {
+    threshold: f32,
+    member: MemberHead,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct WeightedHead {
+    weight: f32,
+    member: MemberHead,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct MemberHead {
+    family: Family,
+    preparation: u32,
+    form: Form,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+enum Form {
+    Knn { k: u32, width: u32 },
+    Linear { width: u32 },
+    Forest { classes: u32 },
+    RbfSvm { gamma: f32, width: u32 },
+    Mlp { width: u32, layers: u32 },
+    Boosted,
+}
+
+impl Manifest {
+    /// What is written of `ensemble`: the short part and the arrays.
+    pub(super) fn of(ensemble: &Ensemble) -> (Self, Writer<'_>) {
+        let mut arrays = Writer::default();
+        let schema = ensemble.schema();
+        let preparations = ensemble.preparations().iter().enumerate().map(|(p, preparation)| {
+            let steps = preparation.steps.iter().enumerate();
+            steps.map(|(s, step)| put_step(step, &format!("p{p}.s{s}"), &mut arrays)).collect()
+        });
+        let preparations = preparations.collect();
+        let gate = ensemble.gate().map(|Gate { member, threshold }| GateHead {
+            threshold: *threshold,
+            member: put_member(member, "gate", &mut arrays),
+        });
+        let members = ensemble.members().iter().enumerate();
+        let members = members.map(|(m, Weighted { weight, member })| WeightedHead {
+            weight: *weight,
+            member: put_member(member, &format!("m{m}"), &mut arrays),
+        });
+        let manifest = Self {
+            features: schema.features().to_vec(),
+            classes: schema.classes().to_vec(),
+            background: schema.background().map(|ClassId(id)| id),
+            preparations,
+            gate,
+            members: members.collect(),
+        };
+        (manifest, arrays)
+    }
+
+    /// The parts that were written; whether they hold together is asked by [`Ensemble::new`].
+    pub(super) fn parts(self, mut arrays: Reader<'_>) -> Result<Parts, BundleError> {
+        let Self { features, classes, background, preparations, gate, members } = self;
+        let schema =
+            Schema::new(features, classes, background.map(ClassId)).map_err(BundleError::Schema)?;
+        let preparations = preparations.iter().enumerate().map(|(p, steps)| {
+            let steps = steps.iter().enumerate();
+            let steps = steps.map(|(s, &form)| take_step(form, &format!("p{p}.s{s}"), &mut arrays));
+            Ok(Preparation { steps: steps.collect::<Result<_, BundleError>>()? })
+        });
+        let preparations = preparations.collect::<Result<_, BundleError>>()?;
+        let gate = match gate {
+            None => None,
+            Some(GateHead { threshold, member }) => {
+                Some(Gate { member: take_member(&member, "gate", &mut arrays)?, threshold })
+            }
+        };
+        let members = members.iter().enumerate().map(|(m, WeightedHead { weight, member })| {
+            let member = take_member(member, &format!("m{m}"), &mut arrays)?;
+            Ok(Weighted { weight: *weight, member })
+        });
+        let members = members.collect::<Result<_, BundleError>>()?;
+        arrays.finish()?;
+        Ok(Parts { schema, preparations, gate, members })
+    }
+}
+
+fn put_step<'a>(step: &'a Step, at: &str, arrays: &mut Writer<'a>) -> StepForm {
+    match step {
+        Step::Select { columns } => {
+            arrays.put(format!("{at}.columns"), Values::U32(columns));
+            StepForm::Select
+        }
+        Step::Standardise { mean, factor } => {
+            arrays.put(format!("{at}.mean"), Values::F32(mean));
+            arrays.put(format!("{at}.factor"), Values::F32(factor));
+            StepForm::Standardise
+        }
+        Step::Project { mean, components } => {
+            arrays.put(format!("{at}.mean"), Values::F32(mean));
+            arrays.put(format!("{at}.components"), Values::F32(components));
+            StepForm::Project
+        }
+    }
+}
+
+fn take_step(form: StepForm, at: &str, arrays: &mut Reader<'_>) -> Result<Step, BundleError> {
+    Ok(match form {
+        StepForm::Select => Step::Select { columns: arrays.u32(&format!("{at}.columns"))? },
+        StepForm::Standardise => Step::Standardise {
+            mean: arrays.f32(&format!("{at}.mean"))?,
+            factor: arrays.f32(&format!("{at}.factor"))?,
+        },
+        StepForm::Project => Step::Project {
+            mean: arrays.f32(&format!("{at}.mean"))?,
+            components: arrays.f32(&format!("{at}.components"))?,
+        },
+    })
+}
+
+fn put_member<'a>(member: &'a Member, at: &str, arrays: &mut Writer<'a>) -> MemberHead {
+    let form = match &member.model {
+        Model::Knn(Knn { k, width, rows, labels }) => {
+            arrays.put(format!("{at}.rows"), Values::F32(rows));
+            arrays.put(format!("{at}.labels"), Values::U16(labels));
+            Form::Knn { k: *k, width: short(*width) }
+        }
+        Model::Linear(Linear { width, weights, bias }) => {
+            arrays.put(format!("{at}.weights"), Values::F32(weights));
+            arrays.put(format!("{at}.bias"), Values::F32(bias));
+            Form::Linear { width: short(*width) }
+        }
+        Model::Forest(Forest { trees, classes, leaves }) => {
+            put_trees(trees, at, arrays);
+            arrays.put(format!("{at}.leaves"), Values::F32(leaves));
+            Form::Forest { classes: short(*classes) }
+        }
+        Model::RbfSvm(RbfSvm { gamma, width, counts, vectors, coefficients, bias }) => {
+            arrays.put(format!("{at}.counts"), Values::U32(counts));
+            arrays.put(format!("{at}.vectors"), Values::F32(vectors));
+            arrays.put(format!("{at}.coefficients"), Values::F32(coefficients));
+            arrays.put(format!("{at}.bias"), Values::F32(bias));
+            Form::RbfSvm { gamma: *gamma, width: short(*width) }
+        }
+        Model::Mlp(Mlp { width, layers }) => {
+            for (layer, Dense { weights, bias }) in layers.iter().enumerate() {
+                arrays.put(format!("{at}.l{layer}.weights"), Values::F32(weights));
+                arrays.put(format!("{at}.l{layer}.bias"), Values::F32(bias));
+            }
+            Form::Mlp { width: short(*width), layers: short(layers.len()) }
+        }
+        Model::Boosted(Boosted { trees, base, leaves }) => {
+            put_trees(trees, at, arrays);
+            arrays.put(format!("{at}.base"), Values::F32(base));
+            arrays.put(format!("{at}.leaves"), Values::F32(leaves));
+            Form::Boosted
+        }
+    };
+    MemberHead { family: member.family, preparation: short(member.preparation), form }
+}
+
+fn take_member(
+    head: &MemberHead,
+    at: &str,
+    arrays: &mut Reader<'_>,
+) -> Result<Member, BundleError> {
+    let model = match head.form {
+        Form::Knn { k, width } => Model::Knn(Knn {
+            k,
+            width: long(width),
+            rows: arrays.f32(&format!("{at}.rows"))?,
+            labels: arrays.u16(&format!("{at}.labels"))?,
+        }),
+        Form::Linear { width } => Model::Linear(Linear {
+            width: long(width),
+            weights: arrays.f32(&format!("{at}.weights"))?,
+            bias: arrays.f32(&format!("{at}.bias"))?,
+        }),
+        Form::Forest { classes } => Model::Forest(Forest {
+            trees: take_trees(at, arrays)?,
+            classes: long(classes),
+            leaves: arrays.f32(&format!("{at}.leaves"))?,
+        }),
+        Form::RbfSvm { gamma, width } => Model::RbfSvm(RbfSvm {
+            gamma,
+            width: long(width),
+            counts: arrays.u32(&format!("{at}.counts"))?,
+            vectors: arrays.f32(&format!("{at}.vectors"))?,
+            coefficients: arrays.f32(&format!("{at}.coefficients"))?,
+            bias: arrays.f32(&format!("{at}.bias"))?,
+        }),
+        Form::Mlp { width, layers } => {
+            // Each layer has arrays of its own, so a false count ends at the first missing one.
+            let layers = (0..layers).map(|layer| {
+                Ok(Dense {
+                    weights: arrays.f32(&format!("{at}.l{layer}.weights"))?,
+                    bias: arrays.f32(&format!("{at}.l{layer}.bias"))?,
+                })
+            });
+            let layers = layers.collect::<Result<_, BundleError>>()?;
+            Model::Mlp(Mlp { width: long(width), layers })
+        }
+        Form::Boosted => Model::Boosted(Boosted {
+            trees: take_trees(at, arrays)?,
+            base: arrays.f32(&format!("{at}.base"))?,
+            leaves: arrays.f32(&format!("{at}.leaves"))?,
+        }),
+    };
+    Ok(Member { family: head.family, preparation: long(head.preparation), model })
+}
+
+fn put_trees<'a>(trees: &'a Trees, at: &str, arrays: &mut Writer<'a>) {
+    arrays.put(format!("{at}.roots"), Values::U32(&trees.roots));
+    arrays.put(format!("{at}.feature"), Values::U32(&trees.feature));
+    arrays.put(format!("{at}.threshold"), Values::F32(&trees.threshold));
+    arrays.put(format!("{at}.child"), Values::U32(&trees.child));
+}
+
+fn take_trees(at: &str, arrays: &mut Reader<'_>) -> Result<Trees, BundleError> {
+    Ok(Trees {
+        roots: arrays.u32(&format!("{at}.roots"))?,
+        feature: arrays.u32(&format!("{at}.feature"))?,
+        threshold: arrays.f32(&format!("{at}.threshold"))?,
+        child: arrays.u32(&format!("{at}.child"))?,
+    })
+}
+
+fn short(value: usize) -> u32 {
+    u32::try_from(value).expect("an ensemble that holds is bounded far below 2³²")
+}
+
+fn long(value: u32) -> usize {
+    usize::try_from(value).expect("a usize has at least 32 bits on every target")
+}
