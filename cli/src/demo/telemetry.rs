@@ -5,11 +5,7 @@
 //! What a machine does not offer (pressure on Raspberry Pi OS, disks in a container) is left out
 //! and said. Without `/proc` a few channels from sysinfo take its place.
 
-use std::{
-    collections::BTreeMap,
-    fs, thread,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fs, thread, time::Duration};
 
 use tokio::{sync::mpsc, time::Instant};
 
@@ -89,22 +85,26 @@ enum Source {
 
 impl Probe {
     /// Looks at what this machine offers.
-    pub(crate) fn open() -> Self {
+    ///
+    /// # Errors
+    ///
+    /// When there is neither `/proc` nor anything that sysinfo knows.
+    pub(crate) fn open() -> Result<Self, sysinfo::Error> {
         let mut source = if fs::metadata("/proc/stat").is_ok() {
             Source::Proc
         } else {
-            let networks = sysinfo::Networks::new_with_refreshed_list();
-            Source::Sysinfo(Box::new(sysinfo::System::new()), networks)
+            let networks = sysinfo::Networks::new_with_refreshed_list()?;
+            Source::Sysinfo(Box::new(sysinfo::System::new()?), networks)
         };
         let offered = source.read();
         let (there, missing): (Vec<_>, Vec<_>) =
             CHANNELS.iter().partition(|(_, name, _)| offered.contains_key(name));
-        Self {
+        Ok(Self {
             source,
             channels: there.into_iter().map(|&(_, name, form)| (name, form)).collect(),
             missing: missing.into_iter().map(|&(_, name, _)| name).collect(),
             last: None,
-        }
+        })
     }
 
     /// The names of the channels, in the order of a sample's values.
@@ -183,7 +183,8 @@ impl Source {
                 // A usage is a share of the last stretch; as a level it needs no second reading.
                 reading.insert("running", f64::from(system.global_cpu_usage()));
                 reading.insert("memory_free", kib(system.free_memory()));
-                let loopback = networks.iter().find(|(name, _)| name.starts_with("lo"));
+                let loopback =
+                    networks.iter().find(|(name, _)| name.to_string_lossy().starts_with("lo"));
                 if let Some((_, network)) = loopback {
                     reading.insert("loopback_bytes", wide(network.total_received()));
                     reading.insert("loopback_packets", wide(network.total_packets_received()));
@@ -460,8 +461,7 @@ mod tests {
             ("running", 3.0),
         ]);
         let sample = values(&channels, &old, &new, 0.5);
-        let expected =
-            [0.25, 0.75, 1000.0_f32.ln_1p(), (-2.0_f32).asinh(), 0.5, 3.0_f32.ln_1p()];
+        let expected = [0.25, 0.75, 1000.0_f32.ln_1p(), (-2.0_f32).asinh(), 0.5, 3.0_f32.ln_1p()];
         for (value, expected) in sample.iter().zip(expected) {
             assert!((value - expected).abs() < 1e-5, "{sample:?}");
         }
@@ -487,7 +487,7 @@ mod tests {
 
     #[test]
     fn this_machine_is_a_sensor_or_says_what_is_missing() {
-        let mut probe = Probe::open();
+        let mut probe = Probe::open().unwrap();
         assert!(!probe.channels().is_empty());
         assert_eq!(probe.channels().len() + probe.missing().len(), CHANNELS.len());
         let now = Instant::now();

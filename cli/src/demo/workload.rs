@@ -71,10 +71,7 @@ impl Effort {
         match (self, workload) {
             // Two threads share this one.
             (Self::Full, Workload::Network) => 0.6,
-            (
-                Self::Full,
-                Workload::Idle | Workload::Cpu | Workload::Memory | Workload::Disk,
-            ) => 1.0,
+            (Self::Full, Workload::Idle | Workload::Cpu | Workload::Memory | Workload::Disk) => 1.0,
             (Self::Light, Workload::Cpu) => 0.3,
             (
                 Self::Light,
@@ -131,8 +128,12 @@ impl Running {
             }
             Workload::Disk => {
                 let path = dir.join("workload.tmp");
-                let file =
-                    File::options().read(true).write(true).create(true).truncate(true).open(&path)?;
+                let file = File::options()
+                    .read(true)
+                    .write(true)
+                    .create(true)
+                    .truncate(true)
+                    .open(&path)?;
                 running.file = Some(path);
                 let bytes = effort.pick(1 << 20, 64 << 10);
                 running.spawn("load-disk", move || write_and_read(&pace, file, bytes))?;
