@@ -1,0 +1,49 @@
+//! A device that starts with no scheduler in reach serves its last good revision.
+
+use stories::{App, Blobs, Sensemble, Task, until};
+
+const TASK: Task<'static> = Task {
+    name: "alone",
+    blobs: Blobs {
+        seed: 31,
+        classes: &["idle", "one", "two"],
+        width: 6,
+        rows: 40,
+        groups: 4,
+        distance: 4.0,
+        turn: 0,
+    },
+    policy: "train = { families = [\"ridge\", \"knn\"] }",
+};
+
+#[test]
+fn after_a_power_cut_without_a_network_it_answers_as_before_and_keeps_corrections() {
+    let mut sensemble = Sensemble::nothing();
+    sensemble.start_scheduler("127.0.0.1:0");
+    let _addresses = sensemble.start_node("pi");
+    let _said = TASK.train(&sensemble);
+    let rows = Blobs { seed: 32, rows: 5, ..TASK.blobs }.table().rows;
+    let app = sensemble.app("alone");
+    let ask = |app: &App| -> Vec<(u64, u32)> {
+        let answers = rows.iter().map(|row| app.predict("alone", &row.features));
+        answers.map(|it| it.map(|it| (it.revision, it.class_id)).expect("served")).collect()
+    };
+    let before = ask(&app);
+    let given = app.predict("alone", &rows[1].features).expect("it is served");
+
+    // The power goes: everything ends at once. Only the device comes back.
+    for role in ["node", "serving-worker", "scheduler"] {
+        let _killed = sensemble.kill_9(role);
+    }
+    let addresses = sensemble.start_node("pi");
+    let address = addresses["grpc"].as_str().expect("an address is text").to_owned();
+    let app = until("the device to answer", stories::START_MAX, || {
+        let app = App::connect(&address).map_err(|error| error.to_string())?;
+        app.predict("alone", &rows[0].features).map_err(|error| error.to_string())?;
+        Ok::<_, String>(app)
+    });
+    assert_eq!(ask(&app), before);
+    // It even remembers the answers that it gave before.
+    let reply = app.correct(&given, "two").expect("the receipt survived");
+    assert_eq!(reply.given, given.class);
+}
