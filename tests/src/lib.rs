@@ -8,6 +8,7 @@ pub mod app;
 pub mod command;
 pub mod data;
 pub mod process;
+pub mod real;
 pub mod sensemble;
 pub mod skip;
 pub mod task;
