@@ -1,0 +1,31 @@
+//! k nearest neighbours: the training rows are the model.
+
+use models::member::Knn;
+
+use super::{FitError, Lesson, matrix::index32};
+
+/// How neighbours are asked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// How many neighbours vote.
+    pub k: usize,
+    /// Most principal components that a row is projected to beforehand.
+    pub components: usize,
+}
+
+impl Default for Settings {
+    /// Five neighbours in at most 48 dimensions: on MNIST more accurate than all 784, and sixteen
+    /// times less to read for each answer.
+    fn default() -> Self {
+        Self { k: 5, components: 48 }
+    }
+}
+
+pub(super) fn fit(settings: &Settings, lesson: &Lesson<'_>) -> Result<Knn, FitError> {
+    Ok(Knn {
+        k: index32(settings.k.clamp(1, lesson.samples.len())),
+        width: lesson.samples.width(),
+        rows: lesson.samples.values().to_vec(),
+        labels: lesson.labels.to_vec(),
+    })
+}

@@ -1,0 +1,129 @@
+//! Dense products over row-major slices: the one door to the linear algebra library.
+
+use faer::{Accum, MatMut, MatRef, Par, linalg::matmul::matmul};
+
+/// `[rows, columns]` of a row-major slice.
+pub(super) fn view<T>(values: &[T], rows: usize, columns: usize) -> MatRef<'_, T> {
+    MatRef::from_row_major_slice(values, rows, columns)
+}
+
+/// `[rows, columns]` of a row-major slice, to be written.
+pub(super) fn view_mut<T>(values: &mut [T], rows: usize, columns: usize) -> MatMut<'_, T> {
+    MatMut::from_row_major_slice_mut(values, rows, columns)
+}
+
+/// `out = a · b`.
+pub(super) fn multiply<T: faer::traits::ComplexField>(
+    out: MatMut<'_, T>,
+    a: MatRef<'_, T>,
+    b: MatRef<'_, T>,
+) {
+    matmul(out, Accum::Replace, a, b, T::one_impl(), Par::Seq);
+}
+
+/// Rows multiplied at once where a sum over all rows is wanted: they stay in the cache, and the sum
+/// of so few products loses nothing in single precision.
+const BLOCK_ROWS: usize = 256;
+
+/// `rowsᵀ · rows` in double precision, where `rows` is `[n, width]`.
+pub(super) fn gram(rows: &[f32], width: usize) -> Vec<f64> {
+    let mut sum = vec![0.0_f64; width * width];
+    let mut part = vec![0.0_f32; width * width];
+    for block in rows.chunks(BLOCK_ROWS * width) {
+        let block = view(block, block.len() / width, width);
+        multiply(view_mut(&mut part, width, width), block.transpose(), block);
+        for (sum, &part) in sum.iter_mut().zip(&part) {
+            *sum += f64::from(part);
+        }
+    }
+    sum
+}
+
+/// The mean of each column.
+pub(super) fn means(rows: &[f32], width: usize) -> Vec<f64> {
+    let mut sums = vec![0.0_f64; width];
+    for row in rows.chunks_exact(width) {
+        for (sum, &value) in sums.iter_mut().zip(row) {
+            *sum += f64::from(value);
+        }
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a count of rows in memory")]
+    let count = (rows.len() / width).max(1) as f64;
+    sums.iter_mut().for_each(|sum| *sum /= count);
+    sums
+}
+
+/// Runs `work` with the widest vector instructions of this machine that stable Rust may use.
+///
+/// What `work` calls must be `#[inline(always)]` to profit.
+pub(super) fn vectorised<R>(work: impl FnOnce() -> R) -> R {
+    pulp::Arch::new().dispatch(work)
+}
+
+/// Partial sums of [`dot`]: enough to fill the registers of every machine we know.
+const LANES: usize = 32;
+
+/// `a · b` in single precision; call inside [`vectorised`].
+#[inline(always)]
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0.0_f32; LANES];
+    let (a_lanes, a_rest) = a.as_chunks::<LANES>();
+    let (b_lanes, b_rest) = b.as_chunks::<LANES>();
+    for (a, b) in a_lanes.iter().zip(b_lanes) {
+        for lane in 0..LANES {
+            sums[lane] = a[lane].mul_add(b[lane], sums[lane]);
+        }
+    }
+    let mut sum = 0.0_f32;
+    for (&a, &b) in a_rest.iter().zip(b_rest) {
+        sum += a * b;
+    }
+    sum + sums.iter().sum::<f32>()
+}
+
+/// `y += factor · x`; call inside [`vectorised`].
+#[inline(always)]
+pub(super) fn add_scaled(y: &mut [f32], factor: f32, x: &[f32]) {
+    for (y, &x) in y.iter_mut().zip(x) {
+        *y += factor * x;
+    }
+}
+
+/// To single precision, rounding to the nearest.
+#[expect(clippy::cast_possible_truncation, reason = "rounding is what is asked for")]
+pub(super) fn narrow(value: f64) -> f32 {
+    value as f32
+}
+
+/// An index of an array in memory, as the models store it.
+pub(super) fn index32(index: usize) -> u32 {
+    u32::try_from(index).expect("arrays of a model stay below four billion entries")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gram_matrix_is_the_sum_of_products_of_columns() {
+        let width = 3;
+        let rows: Vec<f32> = (0_u16..1800).map(|i| f32::from(i % 17) - 8.0).collect();
+        let gram = gram(&rows, width);
+        for a in 0..width {
+            for b in 0..width {
+                let by_hand: f64 =
+                    rows.chunks_exact(width).map(|row| f64::from(row[a]) * f64::from(row[b])).sum();
+                assert!((gram[a * width + b] - by_hand).abs() < 1e-6);
+            }
+        }
+    }
+
+    #[test]
+    fn a_dot_product_takes_every_length() {
+        for length in [0, 1, 31, 32, 33, 100] {
+            let a: Vec<f32> = vec![2.0; length];
+            let sum = vectorised(|| dot(&a, &a));
+            assert!((sum - 4.0 * u16::try_from(length).map(f32::from).unwrap()).abs() < 1e-6);
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Ridge classifier: least squares on ±1 targets, one class against the rest.
+//!
+//! The normal equations are summed in double precision over blocks of rows and solved by Cholesky
+//! with its pivots checked: a nearly singular solve would silently predict a single class. With more
+//! columns than rows the dual equations are solved instead, which are as many as there are rows.
+
+use faer::{Side, linalg::solvers::Solve};
+use models::member::Linear;
+
+use super::{
+    FitError, Lesson,
+    matrix::{gram, means, multiply, narrow, view, view_mut},
+};
+
+/// How strongly weights are kept small.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Added to the diagonal of the Gram matrix, times the number of rows.
+    ///
+    /// In shares of the rows, because the Gram matrix of standardised columns has the number of
+    /// rows on its diagonal: the same setting then means the same for few rows and for many.
+    pub alpha: f64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { alpha: 1e-3 }
+    }
+}
+
+/// Most bytes of the matrix that is solved.
+const MATRIX_BYTES_MAX: u64 = 1 << 30;
+/// A pivot below this share of the largest one means that the solution is noise.
+const PIVOT_SHARE_MIN: f64 = 1e-11;
+/// How often the regularisation is multiplied by ten before giving up.
+const ATTEMPTS: u32 = 6;
+
+/// A fit in double precision.
+#[derive(Debug)]
+pub(super) struct Fitted {
+    pub(super) width: usize,
+    /// `[classes, width]`.
+    pub(super) weights: Vec<f64>,
+    pub(super) bias: Vec<f64>,
+}
+
+impl Fitted {
+    pub(super) fn lower(&self) -> Linear {
+        Linear {
+            width: self.width,
+            weights: self.weights.iter().copied().map(narrow).collect(),
+            bias: self.bias.iter().copied().map(narrow).collect(),
+        }
+    }
+
+    /// The scores of the classes, in double precision.
+    #[cfg(test)]
+    pub(super) fn scores(&self, row: &[f32]) -> Vec<f64> {
+        let rows = self.weights.chunks_exact(self.width).zip(&self.bias);
+        rows.map(|(weights, bias)| {
+            bias + weights.iter().zip(row).map(|(w, &x)| w * f64::from(x)).sum::<f64>()
+        })
+        .collect()
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of rows in memory")]
+pub(super) fn fit(settings: &Settings, lesson: &Lesson<'_>) -> Result<Fitted, FitError> {
+    let (n, width) = (lesson.samples.len(), lesson.samples.width());
+    let order = n.min(width) as u64;
+    let bytes = order.saturating_mul(order).saturating_mul(8);
+    if MATRIX_BYTES_MAX < bytes {
+        return Err(FitError::TooLarge { what: "the Gram matrix", bytes, limit: MATRIX_BYTES_MAX });
+    }
+    let mean = means(lesson.samples.values(), width);
+    let alpha = settings.alpha * n as f64;
+    let weights =
+        if width <= n { primal(lesson, &mean, alpha)? } else { dual(lesson, &mean, alpha)? };
+    if weights.iter().any(|weight| !weight.is_finite()) {
+        return Err(FitError::Diverged { what: "ridge" });
+    }
+    let bias = weights
+        .chunks_exact(width)
+        .zip(lesson.counts())
+        .map(|(weights, count)| {
+            let target = 2.0 * count as f64 / n as f64 - 1.0;
+            target - weights.iter().zip(&mean).map(|(w, m)| w * m).sum::<f64>()
+        })
+        .collect();
+    Ok(Fitted { width, weights, bias })
+}
+
+/// `(XᵀX + αI) w = Xᵀy` on centred columns, for every class.
+#[expect(clippy::cast_precision_loss, reason = "counts of rows in memory")]
+fn primal(lesson: &Lesson<'_>, mean: &[f64], alpha: f64) -> Result<Vec<f64>, FitError> {
+    let (n, width) = (lesson.samples.len() as f64, lesson.samples.width());
+    let mut matrix = gram(lesson.samples.values(), width);
+    for (row, a) in matrix.chunks_exact_mut(width).zip(mean) {
+        for (value, b) in row.iter_mut().zip(mean) {
+            *value -= n * a * b;
+        }
+    }
+    lesson.stop.check()?;
+    // Xᵀy for targets of ±1 is twice the sum over the class less the sum over all; centring the
+    // columns takes away what the mean of the targets would add.
+    let mut right = vec![0.0_f64; lesson.classes * width];
+    for (row, &label) in lesson.samples.rows().zip(lesson.labels) {
+        let sums = &mut right[usize::from(label) * width..][..width];
+        for ((sum, &value), mean) in sums.iter_mut().zip(row).zip(mean) {
+            *sum += 2.0 * (f64::from(value) - mean);
+        }
+    }
+    let solution = solve(matrix, width, alpha, &right, lesson.classes)?;
+    Ok(solution)
+}
+
+/// `w = Xᵀ (XXᵀ + αI)⁻¹ y` on centred columns, for every class.
+#[expect(clippy::cast_precision_loss, reason = "counts of rows in memory")]
+fn dual(lesson: &Lesson<'_>, mean: &[f64], alpha: f64) -> Result<Vec<f64>, FitError> {
+    let (n, width) = (lesson.samples.len(), lesson.samples.width());
+    let centred: Vec<f64> = lesson
+        .samples
+        .rows()
+        .flat_map(|row| row.iter().zip(mean).map(|(&value, mean)| f64::from(value) - mean))
+        .collect();
+    let centred = view(&centred, n, width);
+    let mut matrix = vec![0.0_f64; n * n];
+    multiply(view_mut(&mut matrix, n, n), centred, centred.transpose());
+    lesson.stop.check()?;
+    let mut right = vec![0.0_f64; lesson.classes * n];
+    for (class, (targets, count)) in right.chunks_exact_mut(n).zip(lesson.counts()).enumerate() {
+        let mean = 2.0 * count as f64 / n as f64 - 1.0;
+        for (target, &label) in targets.iter_mut().zip(lesson.labels) {
+            *target = if usize::from(label) == class { 1.0 - mean } else { -1.0 - mean };
+        }
+    }
+    let solution = solve(matrix, n, alpha, &right, lesson.classes)?;
+    let mut weights = vec![0.0_f64; lesson.classes * width];
+    multiply(
+        view_mut(&mut weights, lesson.classes, width),
+        view(&solution, lesson.classes, n),
+        centred,
+    );
+    Ok(weights)
+}
+
+/// Solves `(matrix + αI) x = right` for each row of `right`; a larger α is taken, aloud, when the
+/// pivots say that the solution would be noise.
+fn solve(
+    mut matrix: Vec<f64>,
+    order: usize,
+    alpha: f64,
+    right: &[f64],
+    count: usize,
+) -> Result<Vec<f64>, FitError> {
+    let mean = (0..order).map(|at| matrix[at * order + at]).fold(0.0_f64, f64::max);
+    let mut alpha = alpha.max(f64::MIN_POSITIVE);
+    let mut added = 0.0;
+    for _ in 0..ATTEMPTS {
+        for at in 0..order {
+            matrix[at * order + at] += alpha - added;
+        }
+        added = alpha;
+        if let Ok(factor) = view(&matrix, order, order).llt(Side::Lower) {
+            let pivots = (0..order).map(|at| factor.L()[(at, at)].powi(2));
+            let (least, most) = pivots.fold((f64::INFINITY, 0.0_f64), |(least, most), pivot| {
+                (least.min(pivot), most.max(pivot))
+            });
+            if PIVOT_SHARE_MIN * most < least {
+                let solution = factor.solve(view(right, count, order).transpose());
+                return Ok((0..count)
+                    .flat_map(|row| (0..order).map(move |at| (at, row)))
+                    .map(|at| solution[at])
+                    .collect());
+            }
+        }
+        let stronger = (alpha * 10.0).max(mean * 1e-9).max(1e-9);
+        tracing::warn!(alpha, stronger, "ridge is nearly singular; regularising it more strongly");
+        alpha = stronger;
+    }
+    Err(FitError::Singular { alpha: format!("{alpha:.3e}") })
+}
