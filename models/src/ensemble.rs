@@ -403,11 +403,28 @@ impl Ensemble {
     /// counts once.
     #[must_use]
     pub fn work(&self, subset: Subset) -> Work {
+        self.vote_work(subset, None)
+    }
+
+    /// What an answer of `subset` costs on average when `passed` of `of` samples pass the gate; a
+    /// preparation that the gate has done is not done again. [`Ensemble::work`] without a gate.
+    #[must_use]
+    pub fn gated_work(&self, subset: Subset, passed: u64, of: u64) -> Work {
+        match (&self.parts.gate, self.gate_work()) {
+            (Some(gate), Some(work)) => {
+                work + self.vote_work(subset, Some(gate.member.preparation)).share(passed, of)
+            }
+            _ => self.work(subset),
+        }
+    }
+
+    fn vote_work(&self, subset: Subset, prepared: Option<usize>) -> Work {
         let asked = || self.parts.members.iter().enumerate().filter(|&(i, _)| subset.has(i));
         let models: Work = asked().map(|(_, weighted)| weighted.member.model.work()).sum();
-        let prepared: std::collections::BTreeSet<usize> =
+        let needed: std::collections::BTreeSet<usize> =
             asked().map(|(_, weighted)| weighted.member.preparation).collect();
-        models + prepared.into_iter().map(|at| self.parts.preparations[at].work()).sum()
+        let needed = needed.into_iter().filter(|&at| Some(at) != prepared);
+        models + needed.map(|at| self.parts.preparations[at].work()).sum()
     }
 
     /// What a vote of one member costs, its preparation included. Nothing when there is no such

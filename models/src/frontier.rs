@@ -1,6 +1,13 @@
 //! Which members are asked, and what is known of that choice before it serves.
 
-use crate::work::Work;
+use std::collections::BTreeSet;
+
+use crate::{
+    ensemble::Ensemble, gate, metrics::Confusion, schema::ClassId, vote::Tally, work::Work,
+};
+
+/// Up to so many members every subset is measured: 127 of them.
+pub const EXHAUSTIVE_MAX: usize = 7;
 
 /// A choice of members: bit `i` set means member `i` votes. At most 64 members.
 #[derive(
@@ -56,4 +63,159 @@ pub struct SubsetMeasure {
     pub standard_error: f64,
     /// Mean work of one answer; with a gate, weighted by how many samples pass it.
     pub work: Work,
+}
+
+/// What members said of rows whose class is known.
+#[derive(Clone, Copy, Debug)]
+pub struct Votes<'a> {
+    /// The class of each row.
+    pub truth: &'a [ClassId],
+    /// `[member][row]`, as [`Ensemble::member_votes`] gives them.
+    pub members: &'a [Vec<ClassId>],
+    /// As [`Ensemble::gate_margins`] gives them; absent, no gated subset is measured.
+    pub margins: Option<&'a [f32]>,
+}
+
+/// Measures subsets of the members on rows whose votes are known: no inference, so that all 127
+/// subsets of seven members on some thousand rows take some milliseconds.
+///
+/// Up to [`EXHAUSTIVE_MAX`] members, every subset; above, each member alone, the chain that adds
+/// the cheapest member next, and the chain that adds the member after which the vote is best. Each
+/// subset once without the gate and, if there is one, once behind it. In order of subset, ungated
+/// first.
+///
+/// Weights, gate and work are those of `ensemble`; the vote is that of [`Ensemble::answer`].
+///
+/// # Panics
+///
+/// When `votes` are not of this ensemble: a member too few, a row too few, a class too many.
+#[must_use]
+pub fn measure(ensemble: &Ensemble, votes: Votes<'_>) -> Vec<SubsetMeasure> {
+    let mut board = Board::new(ensemble, votes);
+    let members = ensemble.members().len();
+    let subsets: BTreeSet<Subset> = if members <= EXHAUSTIVE_MAX {
+        (1..=Subset::all(members).0).map(Subset).collect()
+    } else {
+        board.chains(members)
+    };
+    let gated: &[bool] = if board.stopped.is_some() { &[false, true] } else { &[false] };
+    let choices = subsets.into_iter().flat_map(|subset| gated.iter().map(move |&it| (subset, it)));
+    choices.map(|(subset, gated)| board.measure(subset, gated)).collect()
+}
+
+/// Those that no other beats: a measure is left out when another is at least as accurate, overall
+/// and per class, misses no more events, and costs no more of any unit of work. Of equal ones the
+/// first stays.
+///
+/// Costs are compared unit by unit, so nothing is left out that some device would choose.
+#[must_use]
+pub fn undominated(measures: &[SubsetMeasure]) -> Vec<SubsetMeasure> {
+    let kept = measures.iter().enumerate().filter(|&(at, measure)| {
+        !measures.iter().enumerate().any(|(other_at, other)| {
+            let as_good = measure.accuracy <= other.accuracy
+                && measure.balanced_accuracy <= other.balanced_accuracy
+                && other.missed_events <= measure.missed_events
+                && other.work.fits_in(measure.work);
+            let back = other.accuracy <= measure.accuracy
+                && other.balanced_accuracy <= measure.balanced_accuracy
+                && measure.missed_events <= other.missed_events
+                && measure.work.fits_in(other.work);
+            as_good && (!back || other_at < at)
+        })
+    });
+    kept.map(|(_, &measure)| measure).collect()
+}
+
+/// What does not change from subset to subset.
+struct Board<'a> {
+    ensemble: &'a Ensemble,
+    votes: Votes<'a>,
+    weights: Vec<f32>,
+    /// Whether each row stops at the gate.
+    stopped: Option<Vec<bool>>,
+    tally: Tally,
+}
+
+impl<'a> Board<'a> {
+    fn new(ensemble: &'a Ensemble, votes: Votes<'a>) -> Self {
+        assert_eq!(votes.members.len(), ensemble.members().len(), "the votes of each member");
+        let stopped = ensemble.gate().zip(votes.margins).map(|(gate, margins)| {
+            margins.iter().map(|&margin| gate::stops(margin, gate.threshold)).collect()
+        });
+        Self {
+            ensemble,
+            votes,
+            weights: ensemble.members().iter().map(|it| it.weight).collect(),
+            stopped,
+            tally: Tally::new(ensemble.schema().classes().len()),
+        }
+    }
+
+    fn measure(&mut self, subset: Subset, gated: bool) -> SubsetMeasure {
+        let Self { ensemble, votes, weights, stopped, tally } = self;
+        let background = ensemble.schema().background();
+        let asked: Vec<(&[ClassId], f32)> =
+            subset.members().map(|it| (votes.members[it].as_slice(), weights[it])).collect();
+        let mut confusion = Confusion::new(ensemble.schema().classes().len());
+        let mut passed = 0;
+        for (row, &truth) in votes.truth.iter().enumerate() {
+            let stops = gated && stopped.as_ref().is_some_and(|stopped| stopped[row]);
+            let given = match background {
+                Some(background) if stops => background,
+                _ => {
+                    passed += 1;
+                    tally.winner(asked.iter().map(|&(votes, weight)| (votes[row], weight)))
+                }
+            };
+            confusion.add(truth, given);
+        }
+        let accuracy = confusion.accuracy();
+        let work = if gated {
+            ensemble.gated_work(subset, passed, accuracy.of)
+        } else {
+            ensemble.work(subset)
+        };
+        SubsetMeasure {
+            subset,
+            gated,
+            accuracy: accuracy.value(),
+            balanced_accuracy: confusion.balanced_accuracy(),
+            missed_events: confusion.missed_events(background).value(),
+            standard_error: accuracy.standard_error(),
+            work,
+        }
+    }
+
+    /// Each member alone and two chains, for ensembles with too many members for every subset.
+    fn chains(&mut self, members: usize) -> BTreeSet<Subset> {
+        let mut subsets: BTreeSet<Subset> = (0..members).map(|it| Subset(1 << it)).collect();
+
+        // Cheapest first, by one unit as good as another: a chain for slow devices.
+        let mut cheapest: Vec<usize> = (0..members).collect();
+        cheapest.sort_by_key(|&it| {
+            let Work { madds, bytes, nodes, exps, calls } = self.ensemble.member_work(it);
+            [madds, bytes, nodes, exps, calls].into_iter().fold(0, u64::saturating_add)
+        });
+        let mut chain = Subset(0);
+        for member in cheapest {
+            chain = Subset(chain.0 | 1 << member);
+            subsets.insert(chain);
+        }
+
+        // Best next: a chain for accuracy. A tie goes to the first member.
+        let mut chain = Subset(0);
+        while chain.len() < Subset::all(members).len() {
+            let left = (0..members).filter(|&it| !chain.has(it));
+            let longer = left.map(|it| Subset(chain.0 | 1 << it));
+            let measured: Vec<SubsetMeasure> = longer.map(|it| self.measure(it, false)).collect();
+            let best = measured
+                .iter()
+                .rev()
+                .max_by(|a, b| a.accuracy.total_cmp(&b.accuracy))
+                .expect("a member is left");
+            chain = best.subset;
+            subsets.insert(chain);
+        }
+        subsets
+    }
 }

@@ -40,6 +40,27 @@ impl std::iter::Sum for Work {
 }
 
 impl Work {
+    /// `part` of `of` such works on average, rounded up.
+    #[must_use]
+    pub fn share(self, part: u64, of: u64) -> Self {
+        let Self { madds, bytes, nodes, exps, calls } = self;
+        let [madds, bytes, nodes, exps, calls] = [madds, bytes, nodes, exps, calls].map(|count| {
+            let mean = (u128::from(count) * u128::from(part)).div_ceil(u128::from(of.max(1)));
+            u64::try_from(mean).unwrap_or(u64::MAX)
+        });
+        Self { madds, bytes, nodes, exps, calls }
+    }
+
+    /// No unit is more than that of `other`: not slower on any device.
+    #[must_use]
+    pub fn fits_in(self, other: Self) -> bool {
+        self.madds <= other.madds
+            && self.bytes <= other.bytes
+            && self.nodes <= other.nodes
+            && self.exps <= other.exps
+            && self.calls <= other.calls
+    }
+
     #[expect(clippy::cast_precision_loss, reason = "a prediction of a time, not a count")]
     fn units(self) -> [f64; UNITS] {
         let Self { madds, bytes, nodes, exps, calls } = self;
