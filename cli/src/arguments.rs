@@ -1,0 +1,168 @@
+//! What may be said on the command line.
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::{command, demo, output::Format, process, up};
+
+/// Trains, places, serves and keeps improving small classifiers for sensors, on the machines that
+/// a site already has.
+///
+/// Start with `sensemble demo`, which shows everything on this machine, or with
+/// `sensemble up --data-dir DIR`, which starts a scheduler and a node and keeps what it learns.
+///
+/// Exit status: 0 done, 1 error, 2 accepted but not satisfied, 3 not found, 4 denied, 64 wrong call.
+#[derive(Debug, Parser)]
+#[command(name = "sensemble", version, max_term_width = 100)]
+pub(crate) struct Arguments {
+    /// Where the scheduler is, as host:port.
+    #[arg(
+        long,
+        global = true,
+        env = "SENSEMBLE_SCHEDULER",
+        default_value = "127.0.0.1:7400",
+        value_name = "ADDRESS"
+    )]
+    pub(crate) scheduler: String,
+    /// How answers are printed: tables for people, JSON for scripts.
+    #[arg(
+        short = 'o',
+        long = "format",
+        global = true,
+        env = "SENSEMBLE_FORMAT",
+        value_enum,
+        default_value_t
+    )]
+    pub(crate) format: Format,
+    /// How events of a process are written to standard error; SENSEMBLE_LOG says which (`info`).
+    #[arg(long, global = true, env = "SENSEMBLE_LOG_FORMAT", value_enum, default_value_t)]
+    pub(crate) log_format: LogFormat,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// How events are written.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// One line of text each.
+    #[default]
+    Text,
+    /// One JSON object each.
+    Json,
+}
+
+impl From<LogFormat> for runtime::telemetry::Format {
+    fn from(format: LogFormat) -> Self {
+        match format {
+            LogFormat::Text => Self::Text,
+            LogFormat::Json => Self::Json,
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start a scheduler and a node on this machine.
+    Up(up::Options),
+    /// See everything once: a fleet on this machine, real input, training, serving, correcting.
+    Demo(demo::Options),
+    /// Run the service that decides which device does what.
+    Scheduler(process::scheduler::Options),
+    /// Run this device's part: measure it, keep its lease, start and supervise its workers.
+    Node(process::node::Options),
+    /// Answer predictions; started by a node.
+    #[command(hide = true)]
+    ServingWorker(process::serving_worker::Options),
+    /// Train once; started by a node.
+    #[command(hide = true)]
+    TrainingWorker(process::training_worker::Options),
+    /// Write, apply, list, show and remove tasks.
+    #[command(subcommand)]
+    Task(command::task::Command),
+    /// Import samples of a task, and see what there is.
+    #[command(subcommand)]
+    Data(command::data::Command),
+    /// Train a task, and see what is being trained.
+    #[command(subcommand)]
+    Train(command::train::Command),
+    /// Answer the samples of a file.
+    Predict(command::predict::Options),
+    /// Measure how well a task is answered, on a file with labels.
+    Evaluate(command::evaluate::Options),
+    /// Say what an answer should have been.
+    #[command(subcommand)]
+    Feedback(command::feedback::Command),
+    /// See the devices of the fleet.
+    #[command(subcommand)]
+    Device(command::device::Command),
+    /// See which device serves which task, and why.
+    #[command(subcommand)]
+    Placement(command::placement::Command),
+    /// See the revisions of a task, and bring an older one back.
+    #[command(subcommand)]
+    Model(command::model::Command),
+    /// Read the journal of what happened and what was decided.
+    Events(command::events::Options),
+    /// Print a completion script for a shell.
+    Completion(command::completion::Options),
+}
+
+impl Command {
+    /// Whether it runs until it is told to stop.
+    pub(crate) fn is_process(&self) -> bool {
+        matches!(
+            self,
+            Self::Up(_)
+                | Self::Demo(_)
+                | Self::Scheduler(_)
+                | Self::Node(_)
+                | Self::ServingWorker(_)
+                | Self::TrainingWorker(_)
+        )
+    }
+
+    /// Threads that wait for the network and for timers. Answering uses the caller's thread, so the
+    /// serving worker wants one per core; the others mostly wait.
+    pub(crate) fn threads(&self) -> usize {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        match self {
+            Self::ServingWorker(_) => cores.clamp(2, 64),
+            Self::Up(_) | Self::Scheduler(_) => cores.clamp(2, 8),
+            _ => 2,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_contradicts_itself_nowhere() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn what_scripts_say_is_understood() {
+        for line in [
+            "up --data-dir d --listen 127.0.0.1:0",
+            "task init kitchen --from a.csv.gz --label label --group day --background 0 --output k.toml",
+            "task apply k.toml -o json",
+            "data import kitchen a.csv --label label --where day=1,2 --where split=train",
+            "train run kitchen --wait",
+            "predict kitchen --input a.csv -o json",
+            "-o json evaluate kitchen a.csv --label label",
+            "feedback send 00112233445566778899aabbccddeeff blender",
+            "placement explain kitchen --scheduler http://pi:7400",
+            "model rollback kitchen 3",
+            "events --follow --task kitchen",
+            "completion bash",
+        ] {
+            let words = std::iter::once("sensemble").chain(line.split(' '));
+            if let Err(error) = Arguments::try_parse_from(words) {
+                panic!("{line}: {error}");
+            }
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! `sensemble train status`: the trainings that devices and revisions know of, and how far they are.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use client::Admin;
+use futures_util::StreamExt as _;
+use proto::v1;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::{
+    command::{Call, view},
+    failure::{Failure, Outcome},
+    output::{self, Table},
+};
+
+/// A history is told at once; a pause this long means that the rest has yet to happen.
+const PAUSE: Duration = Duration::from_millis(300);
+/// Most trainings that are looked at, the newest first.
+const JOBS_MAX: usize = 20;
+
+/// One training as it stands.
+struct Standing {
+    last: v1::TrainingEvent,
+    ended: bool,
+    device: String,
+    /// The newest revision that it released.
+    released: u64,
+}
+
+/// Shows them.
+pub(super) async fn run(task: Option<&str>, call: &Call) -> Result<Outcome, Failure> {
+    let admin = call.admin().await?;
+    if let Some(task) = task {
+        // A task that is not there is not the same as one that was never trained.
+        admin.task(task).await?;
+    }
+    let mut standings = Vec::new();
+    for job in jobs(&admin, task).await?.into_iter().take(JOBS_MAX) {
+        if let Some(standing) = standing(&admin, &job).await?
+            && task.is_none_or(|task| task == standing.last.task)
+        {
+            standings.push(standing);
+        }
+    }
+    if call.json() {
+        output::json(&standings.iter().map(json_of).collect())?;
+        return Ok(Outcome::Done);
+    }
+    let mut table =
+        Table::new(&["job", "task", "state", ">step", ">seconds", ">revision", "device", "last"]);
+    for it in &standings {
+        let Standing { last, device, .. } = it;
+        table.row([
+            last.job.clone(),
+            last.task.clone(),
+            state(it).to_owned(),
+            if last.total == 0 { String::new() } else { format!("{}/{}", last.done, last.total) },
+            format!("{:.1}", last.seconds),
+            view::revision(it.released),
+            device.clone(),
+            last.text.clone(),
+        ]);
+    }
+    table.print("nothing is being trained and nothing was; see also `sensemble events`")?;
+    Ok(Outcome::Done)
+}
+
+fn json_of(it: &Standing) -> Value {
+    json!({
+        "job": it.last.job, "task": it.last.task, "state": state(it), "done": it.last.done,
+        "total": it.last.total, "seconds": it.last.seconds, "device": it.device,
+        "revision": (it.released != 0).then_some(it.released), "text": it.last.text,
+    })
+}
+
+/// `queued`, `running`, `done` or `failed`.
+fn state(it: &Standing) -> &str {
+    match it.last.kind.as_str() {
+        kind @ ("queued" | "done" | "failed") => kind,
+        _ if it.ended => "done",
+        _ => "running",
+    }
+}
+
+/// The jobs that devices, revisions and the journal name, those that run first.
+async fn jobs(admin: &Admin, task: Option<&str>) -> Result<Vec<String>, Failure> {
+    let mut found: Vec<String> = Vec::new();
+    let devices = admin.devices().await?;
+    found.extend(devices.iter().flat_map(|device| &device.jobs).map(|job| job.job.clone()));
+    let tasks: Vec<String> = match task {
+        Some(task) => vec![task.to_owned()],
+        None => admin.tasks().await?.into_iter().map(|task| task.name).collect(),
+    };
+    for task in tasks {
+        let request = v1::EventsRequest { task: task.clone(), ..Default::default() };
+        let mut events = admin.events(request).await?;
+        let mut named = Vec::new();
+        while let Some(event) = events.next().await {
+            named.extend(job_of(&event?.detail));
+        }
+        found.extend(named.into_iter().rev());
+        let revisions = admin.revisions(&task).await?;
+        found.extend(revisions.into_iter().rev().map(|revision| revision.job));
+    }
+    let mut seen = BTreeSet::new();
+    found.retain(|job| !job.is_empty() && seen.insert(job.clone()));
+    Ok(found)
+}
+
+/// The job that the detail of an event names.
+fn job_of(detail: &str) -> Option<String> {
+    let detail: Value = serde_json::from_str(detail).ok()?;
+    detail.get("job")?.as_str().map(str::to_owned)
+}
+
+/// What a job's history says so far; `None` when the scheduler does not know it.
+async fn standing(admin: &Admin, job: &str) -> Result<Option<Standing>, Failure> {
+    let mut events = match admin.watch(job).await {
+        Err(error) if error.is_not_found() => return Ok(None),
+        events => events?,
+    };
+    let mut last = None;
+    let (mut device, mut released) = (String::new(), 0);
+    let ended = loop {
+        match timeout(PAUSE, events.next()).await {
+            Err(_) => break false,
+            Ok(None) => break true,
+            Ok(Some(Err(error))) if error.is_not_found() => return Ok(None),
+            Ok(Some(event)) => {
+                let event = event?;
+                if !event.device.is_empty() {
+                    device.clone_from(&event.device);
+                }
+                released = released.max(event.revision);
+                last = Some(event);
+            }
+        }
+    };
+    Ok(last.map(|last| Standing { last, ended, device, released }))
+}
