@@ -1,0 +1,655 @@
+//! Task files: TOML as a person wrote it, parsed into a [`Task`] or refused with the line and what
+//! to do about it.
+//!
+//! Unknown keys are refused: a misspelled limit must not become a default.
+
+use std::{collections::BTreeMap, ops::Range};
+
+use models::{ClassId, Family, Schema};
+use toml::Spanned;
+
+use crate::policy::{Adapt, Objective, Place, Policy, Train};
+
+/// Longest task file, in bytes: names of 100,000 features fit.
+pub const FILE_BYTES_MAX: usize = 4 << 20;
+/// Longest name of a task, in bytes.
+pub const TASK_NAME_BYTES_MAX: usize = 64;
+/// Longest name of a site, in bytes.
+pub const SITE_BYTES_MAX: usize = 64;
+/// More replicas than this are more likely a typing error than a wish.
+pub const REPLICAS_MAX: u32 = 64;
+
+/// One prediction problem and what its admin asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Task {
+    /// Unique among the tasks.
+    pub name: String,
+    /// What goes in and comes out.
+    pub schema: Schema,
+    /// The column that says which rows belong together (subject, day, device).
+    pub group: Option<String>,
+    /// Cells of a label column that stand for classes.
+    pub labels: BTreeMap<String, String>,
+    /// What the admin asks for.
+    pub policy: Policy,
+}
+
+/// Why a text is no task.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TaskFileError {
+    /// Larger than any task file.
+    #[error("the task file has {bytes} bytes; at most {FILE_BYTES_MAX} are read")]
+    TooLong {
+        /// How many it has.
+        bytes: usize,
+    },
+    /// Not TOML, or not the keys of a task file.
+    #[error("line {line}: {says}; correct the line (`sensemble task init` writes an example)")]
+    Toml {
+        /// Counted from 1.
+        line: usize,
+        /// What the parser says.
+        says: String,
+    },
+    /// A value that means nothing here.
+    #[error("line {line}: {key}: {problem}; {advice}")]
+    Value {
+        /// Counted from 1.
+        line: usize,
+        /// The key, with its table.
+        key: &'static str,
+        /// What is wrong.
+        problem: String,
+        /// What to do.
+        advice: String,
+    },
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    task: RawTask,
+    input: RawInput,
+    #[serde(default)]
+    labels: BTreeMap<Spanned<String>, Spanned<String>>,
+    #[serde(default)]
+    policy: RawPolicy,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawTask {
+    name: Spanned<String>,
+    classes: Spanned<Vec<String>>,
+    background: Option<Spanned<String>>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawInput {
+    kind: Spanned<String>,
+    features: Option<Spanned<Vec<String>>>,
+    group: Option<Spanned<String>>,
+    // Keys of the kinds that are not built yet, so that the answer is "not yet" and not "unknown".
+    channels: Option<Spanned<toml::Value>>,
+    rate_hz: Option<Spanned<toml::Value>>,
+    length_s: Option<Spanned<toml::Value>>,
+    step_s: Option<Spanned<toml::Value>>,
+    width: Option<Spanned<toml::Value>>,
+    height: Option<Spanned<toml::Value>>,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawPolicy {
+    objective: Objective,
+    latency: RawLatency,
+    accuracy: RawAccuracy,
+    place: RawPlace,
+    train: RawTrain,
+    adapt: RawAdapt,
+    label: RawLabel,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawLatency {
+    p99_ms: Option<Spanned<f64>>,
+    site: Option<Spanned<String>>,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawAccuracy {
+    min: Option<Spanned<f64>>,
+    missed_events_max: Option<Spanned<f64>>,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawPlace {
+    on_site: bool,
+    require: RawRequire,
+    replicas: Option<Spanned<u32>>,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawRequire {
+    arch: Option<Spanned<String>>,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawTrain {
+    budget_s: Option<Spanned<u32>>,
+    families: Option<Spanned<RawFamilies>>,
+    trials: Option<Spanned<u32>>,
+    lazy: Option<bool>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(untagged, expecting = "families is \"all\" or a list such as [\"knn\", \"ridge\"]")]
+enum RawFamilies {
+    Word(String),
+    List(Vec<String>),
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawAdapt {
+    after_corrections: Option<u32>,
+    on_drift: Option<bool>,
+    min_gain: Option<Spanned<f64>>,
+    probation_s: Option<Spanned<f64>>,
+    canary: Option<Spanned<Vec<f64>>>,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawLabel {
+    auto_above: Option<Spanned<f64>>,
+    review_between: Option<Spanned<[f64; 2]>>,
+    questions_per_day: Option<u32>,
+}
+
+/// Where in the text something was said.
+struct Source<'a>(&'a str);
+
+impl Source<'_> {
+    fn line(&self, span: Range<usize>) -> usize {
+        let before = self.0.get(..span.start.min(self.0.len())).unwrap_or(self.0);
+        before.bytes().filter(|&byte| byte == b'\n').count() + 1
+    }
+
+    fn wrong(
+        &self,
+        span: Range<usize>,
+        key: &'static str,
+        problem: impl Into<String>,
+        advice: impl Into<String>,
+    ) -> TaskFileError {
+        TaskFileError::Value {
+            line: self.line(span),
+            key,
+            problem: problem.into(),
+            advice: advice.into(),
+        }
+    }
+
+    /// A value between two bounds, both included; NaN is not.
+    fn within(
+        &self,
+        key: &'static str,
+        value: &Spanned<f64>,
+        least: f64,
+        most: f64,
+    ) -> Result<f64, TaskFileError> {
+        let found = *value.get_ref();
+        if (least..=most).contains(&found) {
+            Ok(found)
+        } else {
+            Err(self.wrong(
+                value.span(),
+                key,
+                format!("{found} is out of range"),
+                format!("write a number from {least} to {most}"),
+            ))
+        }
+    }
+}
+
+impl Task {
+    /// Parses a task file.
+    ///
+    /// # Errors
+    ///
+    /// [`TaskFileError`] with the line of the first thing that is wrong, and what to do about it.
+    pub fn parse(text: &str) -> Result<Self, TaskFileError> {
+        if FILE_BYTES_MAX < text.len() {
+            return Err(TaskFileError::TooLong { bytes: text.len() });
+        }
+        let source = Source(text);
+        let raw: Raw = toml::from_str(text).map_err(|error| TaskFileError::Toml {
+            line: source.line(error.span().unwrap_or(0..0)),
+            says: error.message().lines().collect::<Vec<_>>().join(" "),
+        })?;
+        let name = task_name(&source, &raw.task.name)?;
+        let schema = schema(&source, &raw)?;
+        let mut labels = BTreeMap::new();
+        for (cell, class) in raw.labels {
+            if schema.class(class.get_ref()).is_none() {
+                return Err(source.wrong(
+                    class.span(),
+                    "labels",
+                    format!("{:?} is no class", class.get_ref()),
+                    format!("name one of {}", list(schema.classes())),
+                ));
+            }
+            labels.insert(cell.into_inner(), class.into_inner());
+        }
+        let group = raw.input.group.map(Spanned::into_inner);
+        let policy = policy(&source, raw.policy)?;
+        Ok(Self { name, schema, group, labels, policy })
+    }
+}
+
+fn task_name(source: &Source<'_>, name: &Spanned<String>) -> Result<String, TaskFileError> {
+    let text = name.get_ref();
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let fits = !text.is_empty()
+        && text.len() <= TASK_NAME_BYTES_MAX
+        && text.chars().all(plain)
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if fits {
+        return Ok(text.clone());
+    }
+    Err(source.wrong(
+        name.span(),
+        "task.name",
+        format!("{text:?} cannot be the name of a task"),
+        format!(
+            "write 1 to {TASK_NAME_BYTES_MAX} letters, digits, '-', '_' or '.', \
+             beginning with a letter or a digit"
+        ),
+    ))
+}
+
+fn schema(source: &Source<'_>, raw: &Raw) -> Result<Schema, TaskFileError> {
+    let input = &raw.input;
+    let kind = input.kind.get_ref().as_str();
+    match kind {
+        "features" => {}
+        "window" | "audio" | "image" => {
+            return Err(source.wrong(
+                input.kind.span(),
+                "input.kind",
+                format!("{kind:?} is not built yet"),
+                "compute the features yourself and write kind = \"features\" with \
+                 features = [\"...\"]",
+            ));
+        }
+        _ => {
+            return Err(source.wrong(
+                input.kind.span(),
+                "input.kind",
+                format!("{kind:?} is no kind of input"),
+                "write kind = \"features\"",
+            ));
+        }
+    }
+    let foreign = [
+        &input.channels,
+        &input.rate_hz,
+        &input.length_s,
+        &input.step_s,
+        &input.width,
+        &input.height,
+    ];
+    if let Some(key) = foreign.into_iter().flatten().next() {
+        return Err(source.wrong(
+            key.span(),
+            "input",
+            "this key belongs to another kind of input",
+            "remove it: kind = \"features\" takes features and group",
+        ));
+    }
+    let Some(features) = &input.features else {
+        return Err(source.wrong(
+            input.kind.span(),
+            "input.features",
+            "the features are missing",
+            "write features = [\"first\", \"second\"], one name per value of a sample",
+        ));
+    };
+    let classes = &raw.task.classes;
+    let background = match &raw.task.background {
+        None => None,
+        Some(name) => {
+            let id = classes.get_ref().iter().position(|class| class == name.get_ref());
+            let id = id.and_then(|id| u16::try_from(id).ok()).ok_or_else(|| {
+                source.wrong(
+                    name.span(),
+                    "task.background",
+                    format!("{:?} is no class", name.get_ref()),
+                    format!("name one of {}", list(classes.get_ref())),
+                )
+            })?;
+            Some(ClassId(id))
+        }
+    };
+    Schema::new(features.get_ref().clone(), classes.get_ref().clone(), background).map_err(
+        |error| {
+            use models::SchemaError as E;
+            let (span, key) = match &error {
+                E::Features { .. }
+                | E::Repeated { what: "features", .. }
+                | E::Name { what: "features", .. } => (features.span(), "input.features"),
+                E::Classes { .. } | E::Repeated { .. } | E::Name { .. } | E::Background { .. } => {
+                    (classes.span(), "task.classes")
+                }
+            };
+            source.wrong(span, key, error.to_string(), "correct the list")
+        },
+    )
+}
+
+fn policy(source: &Source<'_>, raw: RawPolicy) -> Result<Policy, TaskFileError> {
+    let default = Policy::default();
+    let recorded_only = recorded_only(source, &raw)?;
+
+    let latency_us_max = match &raw.latency.p99_ms {
+        None => None,
+        Some(p99_ms) => {
+            let ms = source.within("policy.latency.p99_ms", p99_ms, 0.001, 3_600_000.0)?;
+            Some(micros(ms))
+        }
+    };
+    let site = match raw.latency.site {
+        None => None,
+        Some(site) if site.get_ref().is_empty() || SITE_BYTES_MAX < site.get_ref().len() => {
+            return Err(source.wrong(
+                site.span(),
+                "policy.latency.site",
+                format!("{:?} cannot be the name of a site", site.get_ref()),
+                format!("write 1 to {SITE_BYTES_MAX} bytes, or leave it out for the scheduler's"),
+            ));
+        }
+        Some(site) => Some(site.into_inner()),
+    };
+    let accuracy_min = match &raw.accuracy.min {
+        None => default.accuracy_min,
+        Some(min) => source.within("policy.accuracy.min", min, 0.0, 1.0)?,
+    };
+    let missed_events_max = match &raw.accuracy.missed_events_max {
+        None => default.missed_events_max,
+        Some(max) => source.within("policy.accuracy.missed_events_max", max, 0.0, 1.0)?,
+    };
+    let min_gain = match &raw.adapt.min_gain {
+        None => default.adapt.min_gain,
+        Some(gain) => source.within("policy.adapt.min_gain", gain, 0.0, 1.0)?,
+    };
+    let after_corrections = match raw.adapt.after_corrections {
+        None => default.adapt.after_corrections,
+        Some(0) => None,
+        Some(count) => Some(u64::from(count)),
+    };
+    Ok(Policy {
+        objective: raw.objective,
+        latency_us_max,
+        site,
+        accuracy_min,
+        missed_events_max,
+        place: place(source, raw.place)?,
+        train: train(source, raw.train)?,
+        adapt: Adapt { after_corrections, min_gain },
+        recorded_only,
+    })
+}
+
+fn place(source: &Source<'_>, raw: RawPlace) -> Result<Place, TaskFileError> {
+    let replicas = match raw.replicas {
+        None => 1,
+        Some(count) if (1..=REPLICAS_MAX).contains(count.get_ref()) => *count.get_ref(),
+        Some(count) => {
+            return Err(source.wrong(
+                count.span(),
+                "policy.place.replicas",
+                format!("{} is out of range", count.get_ref()),
+                format!("write a number from 1 to {REPLICAS_MAX}"),
+            ));
+        }
+    };
+    Ok(Place {
+        on_site: raw.on_site,
+        arch: raw.require.arch.map(Spanned::into_inner),
+        replicas: usize::try_from(replicas).expect("at most REPLICAS_MAX"),
+    })
+}
+
+fn train(source: &Source<'_>, raw: RawTrain) -> Result<Train, TaskFileError> {
+    let default = Policy::default().train;
+    let budget_s = match raw.budget_s {
+        None => default.budget_s,
+        Some(seconds) if (1..=86_400).contains(seconds.get_ref()) => *seconds.get_ref(),
+        Some(seconds) => {
+            return Err(source.wrong(
+                seconds.span(),
+                "policy.train.budget_s",
+                format!("{} is out of range", seconds.get_ref()),
+                "write seconds from 1 to 86400",
+            ));
+        }
+    };
+    let mut families = Vec::new();
+    if let Some(raw) = raw.families {
+        let span = raw.span();
+        let known: Vec<String> =
+            Family::ALL.iter().map(|family| family.name().to_owned()).collect();
+        let names = match raw.into_inner() {
+            RawFamilies::Word(word) if word == "all" => Vec::new(),
+            RawFamilies::Word(word) => vec![word],
+            RawFamilies::List(names) if names.is_empty() => {
+                return Err(source.wrong(
+                    span,
+                    "policy.train.families",
+                    "the list is empty",
+                    format!("write \"all\", or some of {}", list(&known)),
+                ));
+            }
+            RawFamilies::List(names) => names,
+        };
+        for name in names {
+            let Some(family) = Family::parse(&name) else {
+                return Err(source.wrong(
+                    span,
+                    "policy.train.families",
+                    format!("{name:?} is no family"),
+                    format!("write \"all\", or some of {}", list(&known)),
+                ));
+            };
+            if !families.contains(&family) {
+                families.push(family);
+            }
+        }
+    }
+    Ok(Train { budget_s, families, lazy: raw.lazy.unwrap_or(default.lazy) })
+}
+
+/// Checks what is not acted on yet, and names what of it was written.
+fn recorded_only(source: &Source<'_>, raw: &RawPolicy) -> Result<Vec<&'static str>, TaskFileError> {
+    let mut written = Vec::new();
+    if raw.train.trials.is_some() {
+        written.push("train.trials");
+    }
+    if raw.adapt.on_drift.is_some() {
+        written.push("adapt.on_drift");
+    }
+    if let Some(seconds) = &raw.adapt.probation_s {
+        source.within("policy.adapt.probation_s", seconds, 0.0, 1e9)?;
+        written.push("adapt.probation_s");
+    }
+    if let Some(steps) = &raw.adapt.canary {
+        let rising = steps.get_ref().windows(2).all(|pair| pair[0] < pair[1]);
+        let shares = steps.get_ref().iter().all(|share| 0.0 < *share && *share <= 1.0);
+        if !(rising && shares && steps.get_ref().last() == Some(&1.0)) {
+            return Err(source.wrong(
+                steps.span(),
+                "policy.adapt.canary",
+                format!("{:?} are no steps of a rollout", steps.get_ref()),
+                "write rising shares that end with 1.0, such as [0.1, 0.5, 1.0]",
+            ));
+        }
+        written.push("adapt.canary");
+    }
+    if let Some(share) = &raw.label.auto_above {
+        source.within("policy.label.auto_above", share, 0.0, 1.0)?;
+        written.push("label.auto_above");
+    }
+    if let Some(between) = &raw.label.review_between {
+        let [low, high] = *between.get_ref();
+        if !(0.0 <= low && low <= high && high <= 1.0) {
+            return Err(source.wrong(
+                between.span(),
+                "policy.label.review_between",
+                format!("[{low}, {high}] is no range of shares"),
+                "write two shares, the smaller one first, such as [0.5, 0.97]",
+            ));
+        }
+        written.push("label.review_between");
+    }
+    if raw.label.questions_per_day.is_some() {
+        written.push("label.questions_per_day");
+    }
+    Ok(written)
+}
+
+/// At most 3,600,000 ms, checked by the caller, so that it fits.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "within 0.001 to 3,600,000 ms"
+)]
+fn micros(ms: f64) -> u32 {
+    (ms * 1000.0).round() as u32
+}
+
+fn list(names: &[String]) -> String {
+    const SHOWN_MAX: usize = 12;
+    let mut text = names.iter().take(SHOWN_MAX).cloned().collect::<Vec<_>>().join(", ");
+    if SHOWN_MAX < names.len() {
+        text.push_str(", …");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const WHOLE: &str = r#"
+[task]
+name = "kitchen-activity"
+classes = ["idle", "blender", "tap"]
+background = "idle"
+
+[input]
+kind = "features"
+features = ["a", "b"]
+group = "subject"
+
+[labels]
+"0" = "idle"
+
+[policy]
+objective = "balanced"
+latency = { p99_ms = 20, site = "kitchen" }
+accuracy = { min = 0.80, missed_events_max = 0.03 }
+place = { on_site = true, require = { arch = "aarch64" }, replicas = 2 }
+train = { budget_s = 100, families = ["knn", "ridge"], trials = 40, lazy = false }
+adapt = { after_corrections = 5, on_drift = true, min_gain = 0.01, probation_s = 600, canary = [0.1, 0.5, 1.0] }
+label = { auto_above = 0.97, review_between = [0.5, 0.97], questions_per_day = 20 }
+"#;
+
+    #[test]
+    fn the_whole_grammar_is_read() {
+        let task = Task::parse(WHOLE).unwrap();
+        assert_eq!(task.name, "kitchen-activity");
+        assert_eq!(task.schema.background(), Some(ClassId(0)));
+        assert_eq!(task.group.as_deref(), Some("subject"));
+        assert_eq!(task.labels["0"], "idle");
+        let policy = &task.policy;
+        assert_eq!(policy.objective, Objective::Balanced);
+        assert_eq!(policy.latency_us_max, Some(20_000));
+        assert_eq!(policy.site.as_deref(), Some("kitchen"));
+        assert_eq!((policy.accuracy_min, policy.missed_events_max), (0.80, 0.03));
+        assert_eq!(
+            policy.place,
+            Place { on_site: true, arch: Some("aarch64".into()), replicas: 2 }
+        );
+        assert_eq!(
+            policy.train,
+            Train { budget_s: 100, families: vec![Family::Knn, Family::Ridge], lazy: false }
+        );
+        assert_eq!(policy.adapt, Adapt { after_corrections: Some(5), min_gain: 0.01 });
+        assert_eq!(policy.recorded_only.len(), 7);
+    }
+
+    #[test]
+    fn a_short_file_has_the_documented_defaults() {
+        let text = "[task]\nname = \"t\"\nclasses = [\"a\", \"b\"]\n\
+                    [input]\nkind = \"features\"\nfeatures = [\"x\"]\n";
+        assert_eq!(Task::parse(text).unwrap().policy, Policy::default());
+    }
+
+    /// Changes one line of the whole file and returns what the parser says.
+    fn says(from: &str, to: &str) -> String {
+        assert!(WHOLE.contains(from), "{from}");
+        Task::parse(&WHOLE.replace(from, to)).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn each_error_names_its_line_and_what_to_do() {
+        let cases = [
+            ("lazy = false", "lasy = false", "line 20", "unknown field `lasy`"),
+            ("[policy]", "[polcy]", "line 15", "unknown field `polcy`"),
+            ("p99_ms = 20", "p99_ms = -1", "line 17", "write a number from"),
+            ("p99_ms = 20", "p99_ms = nan", "line 17", "write a number from"),
+            ("min = 0.80", "min = 80", "line 18", "from 0 to 1"),
+            ("replicas = 2", "replicas = 0", "line 19", "from 1 to 64"),
+            ("background = \"idle\"", "background = \"x\"", "line 5", "name one of idle"),
+            ("\"0\" = \"idle\"", "\"0\" = \"off\"", "line 13", "name one of idle"),
+            ("\"knn\", \"ridge\"", "\"resnet\"", "line 20", "some of knn, ridge"),
+            ("families = [\"knn\", \"ridge\"]", "families = 3", "line 20", "families is \"all\""),
+            ("kind = \"features\"", "kind = \"window\"", "line 8", "not built yet"),
+            ("kind = \"features\"", "kind = \"smell\"", "line 8", "no kind of input"),
+            ("features = [\"a\", \"b\"]", "", "line 8", "write features = ["),
+            ("features = [\"a\", \"b\"]", "features = [\"a\", \"a\"]", "line 9", "twice"),
+            ("group = \"subject\"", "rate_hz = 50", "line 10", "another kind"),
+            ("canary = [0.1, 0.5, 1.0]", "canary = [0.5, 0.1]", "line 21", "rising shares"),
+            ("[0.5, 0.97]", "[0.97, 0.5]", "line 22", "the smaller one first"),
+            ("\"kitchen-activity\"", "\"../kitchen\"", "line 3", "letters, digits"),
+            ("objective = \"balanced\"", "objective = \"fast\"", "line 16", "best-effort"),
+            ("[task]", "[task", "line 2", "correct the line"),
+        ];
+        for (from, to, line, part) in cases {
+            let text = says(from, to);
+            assert!(text.contains(part), "{to}: {text}");
+            assert!(text.starts_with(&format!("{line}:")), "{to}: {text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(text in "\\PC{0,200}") {
+            let _any_answer_will_do = Task::parse(&text);
+        }
+
+        #[test]
+        fn a_file_cut_anywhere_never_panics(at in 0..WHOLE.len()) {
+            let _any_answer_will_do = Task::parse(&WHOLE[..at]);
+        }
+    }
+}
