@@ -1,1 +1,39 @@
 //! From requests to answers.
+//!
+//! A serving worker answers predictions for all tasks that are placed on its device, takes
+//! corrections, and keeps both promises without anyone's help: it serves its last good revisions
+//! after a restart without a network, and what it acknowledged it delivers.
+//!
+//! ```text
+//! orders (control) ─▶ engine ─▶ snapshot ─▶ answers (grpc) ─▶ receipts
+//!                       │ loads                                 │ looked up
+//!                       ▼                                       ▼
+//!                    bundles            corrections (grpc) ─▶ outbox ─▶ forwarder ─▶ scheduler
+//! ```
+//!
+//! [`run`] is the process; the rest is for its own use.
+
+mod service;
+
+mod control;
+mod grpc;
+mod http;
+mod metrics;
+
+mod engine;
+mod forwarder;
+
+mod answer;
+mod correction;
+mod error;
+mod identity;
+mod load;
+mod meter;
+mod orders;
+mod presence;
+mod receipt;
+mod remembered;
+mod served;
+
+pub use presence::Presence;
+pub use service::{Config, RunError, run};

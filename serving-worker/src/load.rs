@@ -1,0 +1,220 @@
+//! From a digest to an ensemble that may serve: found, checked, decoded, warmed.
+
+use std::{sync::Arc, time::Duration};
+
+use models::{Ensemble, bundle::BundleError};
+use proto::{parse::ParseError, v1, v1::bundles_client::BundlesClient};
+use store::blobs::{BlobError, Blobs};
+use tokio::time::timeout;
+use tonic::transport::Endpoint;
+
+use crate::{meter::Meter, orders::Wanted, served::Served};
+
+/// How long the scheduler may take to accept a connection, and then for each part of a bundle.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+/// Synthetic samples answered before a revision serves, so that its pages and the branch predictors
+/// are warm and a panic in it happens here.
+const WARM_ROWS: usize = 8;
+
+/// Why a revision is not served.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoadError {
+    /// The bundle is not here, and nobody said where to get it.
+    #[error("the bundle is not kept here and no scheduler is known yet")]
+    Alone,
+    /// The address of the scheduler is none.
+    #[error("the scheduler cannot be asked for the bundle")]
+    Address(#[source] ParseError),
+    /// The scheduler cannot be reached.
+    #[error("the scheduler cannot be reached for the bundle")]
+    Unreachable(#[source] tonic::transport::Error),
+    /// The scheduler does not give it.
+    #[error("the scheduler does not give the bundle")]
+    Refused(#[source] Box<tonic::Status>),
+    /// The scheduler stopped in the middle.
+    #[error("the scheduler was silent for {} s while it gave the bundle", SILENCE_MAX.as_secs())]
+    Silent,
+    /// Longer than a bundle may be, or than it was said to be.
+    #[error("the bundle has more than {bytes_max} bytes")]
+    TooLong {
+        /// How long it may be.
+        bytes_max: u64,
+    },
+    /// Other bytes than were ordered.
+    #[error("the scheduler gave other bytes than the digest says")]
+    Digest,
+    /// It cannot be kept.
+    #[error("the bundle cannot be kept")]
+    Keep(#[source] BlobError),
+    /// It is no bundle.
+    #[error("the bundle cannot be decoded")]
+    Decode(#[source] BundleError),
+    /// The orders ask for what the bundle does not have.
+    #[error(
+        "the bundle has {members} members and {gate} gate; other members or a gate are ordered"
+    )]
+    Parts {
+        /// How many members it has.
+        members: usize,
+        /// `a` or `no`.
+        gate: &'static str,
+    },
+    /// It does not answer.
+    #[error("the bundle does not answer a sample of its own shape")]
+    Mute(#[source] crate::error::PredictError),
+    /// A panic, or the end of the process.
+    #[error("loading did not come to an end")]
+    Broken,
+}
+
+/// Where bundles come from.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    pub(crate) blobs: Arc<Blobs>,
+    /// Empty: only the disk.
+    pub(crate) scheduler: String,
+}
+
+/// Finds, checks, decodes and warms what is wanted. `keep` are the digests that must stay on disk.
+///
+/// # Errors
+///
+/// [`LoadError`], one variant for each way of going wrong.
+pub(crate) async fn load(
+    source: Source,
+    wanted: Wanted,
+    reuse: Option<Arc<Ensemble>>,
+    meter: Arc<Meter>,
+    keep: Vec<[u8; 32]>,
+) -> Result<Served, LoadError> {
+    let ensemble = match reuse {
+        Some(ensemble) => ensemble,
+        None => {
+            let bytes = find(&source, wanted.digest, keep).await?;
+            blocking(move || models::bundle::decode(&bytes).map_err(LoadError::Decode))
+                .await
+                .map(Arc::new)?
+        }
+    };
+    blocking(move || warm(Served::new(wanted, ensemble, meter))).await
+}
+
+/// Also decoding and warming are long work: never on the threads that answer.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, LoadError> + Send + 'static,
+) -> Result<T, LoadError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| LoadError::Broken)?
+}
+
+/// The bytes of `digest`, from the disk or else from the scheduler.
+async fn find(
+    source: &Source,
+    digest: [u8; 32],
+    keep: Vec<[u8; 32]>,
+) -> Result<Vec<u8>, LoadError> {
+    let blobs = Arc::clone(&source.blobs);
+    let kept = blocking(move || match blobs.get(&digest) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(BlobError::NotFound { .. }) => Ok(None),
+        Err(error @ BlobError::Damaged { .. }) => {
+            tracing::warn!(error = %runtime::Report(&error), "a kept bundle is fetched again");
+            Ok(None)
+        }
+        Err(error @ (BlobError::Full { .. } | BlobError::Disk { .. })) => {
+            Err(LoadError::Keep(error))
+        }
+    });
+    if let Some(bytes) = kept.await? {
+        return Ok(bytes);
+    }
+    let bytes = fetch(&source.scheduler, digest).await?;
+    let blobs = Arc::clone(&source.blobs);
+    blocking(move || {
+        // `fetch` has checked the digest, and it is checked again whenever the blob is read.
+        match blobs.put(&bytes) {
+            Err(BlobError::Full { .. }) => {
+                make_room(&blobs, &keep)?;
+                blobs.put(&bytes).map_err(LoadError::Keep)?;
+            }
+            kept => {
+                kept.map_err(LoadError::Keep)?;
+            }
+        }
+        Ok(bytes)
+    })
+    .await
+}
+
+/// Old revisions are kept for as long as there is room: a step back needs no network then.
+fn make_room(blobs: &Blobs, keep: &[[u8; 32]]) -> Result<(), LoadError> {
+    for digest in blobs.digests().map_err(LoadError::Keep)? {
+        if !keep.contains(&digest) {
+            blobs.remove(&digest).map_err(LoadError::Keep)?;
+        }
+    }
+    Ok(())
+}
+
+/// The bytes of `digest` from the scheduler, bounded and checked.
+async fn fetch(scheduler: &str, digest: [u8; 32]) -> Result<Vec<u8>, LoadError> {
+    if scheduler.is_empty() {
+        return Err(LoadError::Alone);
+    }
+    let endpoint = proto::parse::endpoint(scheduler).map_err(LoadError::Address)?;
+    let endpoint = Endpoint::from_shared(endpoint).map_err(LoadError::Unreachable)?;
+    let channel = endpoint
+        .connect_timeout(SILENCE_MAX)
+        .tcp_nodelay(true)
+        .connect()
+        .await
+        .map_err(LoadError::Unreachable)?;
+    let mut client =
+        BundlesClient::new(channel).max_decoding_message_size(proto::MESSAGE_BYTES_MAX);
+    let request = v1::GetBundleRequest { digest: digest.to_vec().into() };
+    let refused = |status| LoadError::Refused(Box::new(status));
+    let answer = timeout(SILENCE_MAX, client.get_bundle(request)).await;
+    let mut chunks = answer.map_err(|_| LoadError::Silent)?.map_err(refused)?.into_inner();
+
+    let mut bytes = Vec::new();
+    let mut bytes_max = proto::BUNDLE_BYTES_MAX;
+    while let Some(chunk) = timeout(SILENCE_MAX, chunks.message())
+        .await
+        .map_err(|_| LoadError::Silent)?
+        .map_err(refused)?
+    {
+        if bytes.is_empty() && chunk.length != 0 {
+            bytes_max = bytes_max.min(chunk.length);
+        }
+        let length = u64::try_from(bytes.len() + chunk.data.len()).unwrap_or(u64::MAX);
+        if bytes_max < length {
+            return Err(LoadError::TooLong { bytes_max });
+        }
+        bytes.extend_from_slice(&chunk.data);
+    }
+    blocking(move || {
+        if store::blobs::digest(&bytes) == digest { Ok(bytes) } else { Err(LoadError::Digest) }
+    })
+    .await
+}
+
+/// Checks the orders against the bundle and answers a few samples.
+fn warm(served: Served) -> Result<Served, LoadError> {
+    let members = served.ensemble.members().len();
+    let gate = served.ensemble.gate().is_some();
+    let beyond = served.subset().0 & !models::Subset::all(members).0 != 0;
+    if beyond || (served.wanted.gated && !gate) {
+        return Err(LoadError::Parts { members, gate: if gate { "a" } else { "no" } });
+    }
+    let mut scratch = served.ensemble.scratch();
+    let mut row = vec![0.0_f32; served.schema().width()];
+    let mut next = 1_u32;
+    for _ in 0..WARM_ROWS {
+        crate::answer::ask(&served, &row, &mut scratch).map_err(LoadError::Mute)?;
+        for value in &mut row {
+            // A linear congruence (Numerical Recipes): any spread of plain values will do.
+            next = next.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            *value = f32::from(i16::try_from(next >> 17).unwrap_or(0)) / 8192.0 - 2.0;
+        }
+    }
+    Ok(served)
+}

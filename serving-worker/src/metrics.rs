@@ -1,0 +1,183 @@
+//! What an operator's Prometheus reads: text in base units, labelled by task and stage only, so that
+//! the number of series is bounded by the number of tasks.
+
+use std::{
+    fmt::{Display, Write as _},
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
+
+use models::Stage;
+
+use crate::{
+    answer::{Desk, IN_FLIGHT_MAX},
+    correction::Corrections,
+    forwarder::Counts,
+    served::Served,
+};
+
+/// Where the numbers come from.
+#[derive(Clone, Debug)]
+pub(crate) struct Numbers {
+    pub(crate) desk: Arc<Desk>,
+    pub(crate) corrections: Arc<Corrections>,
+    pub(crate) forwarded: Arc<Counts>,
+}
+
+/// One page of text, written metric by metric.
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    /// Opens a metric.
+    fn metric(&mut self, name: &str, kind: &str, help: &str) {
+        self.line(format_args!("# HELP sensemble_{name} {help}\n# TYPE sensemble_{name} {kind}"));
+    }
+
+    /// Writes one sample of it.
+    fn sample(&mut self, name: &str, labels: &str, value: impl Display) {
+        self.line(format_args!("sensemble_{name}{labels} {value}"));
+    }
+
+    /// Opens a metric and writes its only sample.
+    fn single(&mut self, name: &str, kind: &str, help: &str, value: impl Display) {
+        self.metric(name, kind, help);
+        self.sample(name, "", value);
+    }
+
+    fn line(&mut self, line: std::fmt::Arguments<'_>) {
+        writeln!(self.0, "{line}").expect("writing to a string does not fail");
+    }
+}
+
+const STAGES: [(Stage, &str); 2] = [(Stage::Gate, "gate"), (Stage::Vote, "vote")];
+
+impl Numbers {
+    /// The page at `/metrics`.
+    pub(crate) fn page(&self) -> String {
+        let mut page = Page::default();
+        let set = self.desk.served();
+        let tasks: Vec<(String, &Served)> =
+            set.tasks.iter().map(|(task, served)| (escaped(task), &**served)).collect();
+
+        self.answers(&mut page, &tasks);
+        let quantiles: [(&str, fn(&proto::v1::ServiceQuantiles) -> u32); 3] =
+            [("0.5", |it| it.p50_us), ("0.95", |it| it.p95_us), ("0.99", |it| it.p99_us)];
+        page.metric(
+            "answer_recent_seconds",
+            "gauge",
+            "Quantiles of the time of an answer over the last 30 to 60 seconds.",
+        );
+        for (task, served) in &tasks {
+            let recent = served.meter.quantiles();
+            for (quantile, of) in quantiles {
+                let labels = format!("{{task=\"{task}\",quantile=\"{quantile}\"}}");
+                page.sample("answer_recent_seconds", &labels, seconds(u64::from(of(&recent))));
+            }
+        }
+        page.metric("task_ready", "gauge", "1 when the task is served as ordered, else 0.");
+        for (task, _) in &tasks {
+            let ready = u8::from(!set.missing.contains_key(task));
+            page.sample("task_ready", &format!("{{task=\"{task}\"}}"), ready);
+        }
+        for task in set.missing.keys().filter(|task| !set.tasks.contains_key(*task)) {
+            page.sample("task_ready", &format!("{{task=\"{}\"}}", escaped(task)), 0);
+        }
+        page.metric("task_revision", "gauge", "The revision that is served.");
+        for (task, served) in &tasks {
+            page.sample("task_revision", &format!("{{task=\"{task}\"}}"), served.wanted.revision);
+        }
+        page.metric("task_members", "gauge", "Members that vote.");
+        for (task, served) in &tasks {
+            page.sample("task_members", &format!("{{task=\"{task}\"}}"), served.members);
+        }
+        self.worker(&mut page);
+        page.0
+    }
+
+    fn answers(&self, page: &mut Page, tasks: &[(String, &Served)]) {
+        page.metric("answer_seconds", "histogram", "Time of an answer inside the serving worker.");
+        for (task, served) in tasks {
+            for (stage, name) in STAGES {
+                let totals = served.meter.totals(stage);
+                let labels = format!("task=\"{task}\",stage=\"{name}\"");
+                let mut all = 0;
+                for (bound_us, within) in totals.accumulated() {
+                    let labels = format!("{{{labels},le=\"{}\"}}", seconds(bound_us));
+                    page.sample("answer_seconds_bucket", &labels, within);
+                    all = within;
+                }
+                // Answers go on while this is written: the count must not be below a bucket.
+                let all = totals.answers().max(all);
+                page.sample("answer_seconds_bucket", &format!("{{{labels},le=\"+Inf\"}}"), all);
+                page.sample("answer_seconds_sum", &format!("{{{labels}}}"), seconds(totals.us()));
+                page.sample("answer_seconds_count", &format!("{{{labels}}}"), all);
+            }
+        }
+        page.metric(
+            "answers_failed_total",
+            "counter",
+            "Requests for a task that were not answered.",
+        );
+        for (task, served) in tasks {
+            let labels = format!("{{task=\"{task}\"}}");
+            page.sample("answers_failed_total", &labels, served.meter.failures());
+        }
+    }
+
+    fn worker(&self, page: &mut Page) {
+        let Self { desk, corrections, forwarded } = self;
+        let waiting = corrections.outbox().waiting();
+        let unkept = desk.unkept.load(Relaxed) + desk.receipts().lost();
+        page.single("requests_in_flight", "gauge", "Requests in flight.", desk.in_flight());
+        page.single("requests_in_flight_max", "gauge", "How many may be.", IN_FLIGHT_MAX);
+        page.single(
+            "requests_refused_total",
+            "counter",
+            "Requests refused because too many were in flight.",
+            desk.busy.load(Relaxed),
+        );
+        page.single("receipts", "gauge", "Answers that can be corrected.", desk.receipts().len());
+        page.single(
+            "receipts_unkept_total",
+            "counter",
+            "Answers given that cannot be corrected, because the disk did not keep up.",
+            unkept,
+        );
+        page.single(
+            "corrections_total",
+            "counter",
+            "Corrections taken, durably.",
+            corrections.taken.load(Relaxed),
+        );
+        page.single("outbox_records", "gauge", "Corrections that wait.", waiting.records);
+        page.single("outbox_bytes", "gauge", "Bytes of the outbox on disk.", waiting.bytes);
+        page.single(
+            "corrections_forwarded_total",
+            "counter",
+            "Corrections that the scheduler has taken.",
+            forwarded.forwarded.load(Relaxed),
+        );
+        page.single(
+            "corrections_refused_total",
+            "counter",
+            "Corrections that the scheduler refused for good.",
+            forwarded.refused.load(Relaxed),
+        );
+        page.single(
+            "forward_failures_total",
+            "counter",
+            "Batches of corrections that were not taken and are sent again.",
+            forwarded.failures.load(Relaxed),
+        );
+    }
+}
+
+/// Microseconds as seconds, exactly.
+fn seconds(us: u64) -> String {
+    format!("{}.{:06}", us / 1_000_000, us % 1_000_000)
+}
+
+/// A label value, as the text format wants it.
+fn escaped(value: &str) -> String {
+    value.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n")
+}

@@ -1,0 +1,333 @@
+//! The process: everything is opened, started, announced, and ended in the reverse order.
+
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use kameo::{
+    actor::{Actor, ActorRef, Spawn as _},
+    error::Infallible,
+    supervision::{RestartPolicy, SupervisionStrategy},
+};
+use proto::v1::{serving_control_server::ServingControlServer, serving_server::ServingServer};
+use runtime::{Drain, Exit, Report, listen, listen::ListenError};
+use store::{
+    blobs::{BlobError, Blobs},
+    outbox::{self, Outbox, OutboxError},
+    ring::{self, Ring, RingError},
+};
+use tokio::{
+    net::TcpListener,
+    sync::{oneshot, watch},
+    task::JoinHandle,
+};
+use tonic::transport::{Server, server::TcpIncoming};
+
+use crate::{
+    answer::Desk,
+    control::Control,
+    correction::Corrections,
+    engine::{self, Engine},
+    forwarder::{self, Forwarder},
+    grpc::Grpc,
+    http,
+    identity::Ids,
+    metrics::Numbers,
+    presence::{Hold, Presence, PresenceError},
+    remembered::{Memory, Upstream},
+    served::Snapshot,
+};
+
+/// Bundles of revisions that are served, will be, or were: room for two of the largest and then some.
+const BUNDLE_BYTES_MAX: u64 = 4 * proto::BUNDLE_BYTES_MAX;
+/// Receipts: at a kilobyte each, the last quarter of a million answers.
+const RECEIPTS: ring::Limits = ring::Limits {
+    bytes_max: 256 << 20,
+    records_max: 500_000,
+    segment_bytes: 4 << 20,
+    record_bytes_max: RECORD_BYTES_MAX,
+    queue_bytes_max: 64 << 20,
+};
+/// Corrections that wait for the scheduler: at a kilobyte each, a quarter of a million.
+const OUTBOX: outbox::Limits = outbox::Limits {
+    bytes_max: 256 << 20,
+    segment_bytes: 1 << 20,
+    record_bytes_max: RECORD_BYTES_MAX,
+};
+/// Longest receipt or correction: a sample of as many features as a task may have, and its names.
+const RECORD_BYTES_MAX: usize = 8 << 20;
+/// How long requests in flight may take after the worker was told to stop.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+/// Restarts of an actor before the worker gives up aloud.
+const RESTARTS_MAX: u32 = 5;
+/// … within this time.
+const RESTARTS_WITHIN: Duration = Duration::from_secs(10);
+
+/// What a serving worker is told when it is started.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where it keeps bundles, receipts and corrections.
+    pub data_dir: PathBuf,
+    /// Where it answers gRPC; port 0 picks one.
+    pub grpc: SocketAddr,
+    /// Where it answers HTTP.
+    pub http: SocketAddr,
+    /// Where it shows its metrics.
+    pub metrics: SocketAddr,
+    /// Whether plaintext beyond loopback is allowed.
+    pub insecure: bool,
+    /// Who has this may give it orders.
+    pub token: String,
+    /// How long it goes on without a node.
+    pub orphan_wait: Duration,
+}
+
+/// Why a serving worker did not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Without a token anybody could give it orders.
+    #[error("the control token is empty")]
+    Token,
+    /// The folder is not ours.
+    #[error("the data folder cannot be used")]
+    Presence(#[from] PresenceError),
+    /// The bundles cannot be opened.
+    #[error("the bundle folder cannot be opened")]
+    Blobs(#[from] BlobError),
+    /// The receipts cannot be opened.
+    #[error("the receipts cannot be opened")]
+    Receipts(#[from] RingError),
+    /// The outbox cannot be opened.
+    #[error("the outbox cannot be opened")]
+    Outbox(#[from] OutboxError),
+    /// An address cannot be had.
+    #[error("the serving worker cannot listen")]
+    Listen(#[from] ListenError),
+    /// The operating system failed us.
+    #[error("the serving worker cannot start")]
+    System(#[from] io::Error),
+    /// The gRPC service cannot be set up or has failed.
+    #[error("the gRPC service failed")]
+    Grpc(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// What is on disk.
+struct Opened {
+    hold: Hold,
+    blobs: Blobs,
+    receipts: Ring,
+    outbox: Outbox,
+}
+
+/// The actors of this process.
+struct Actors {
+    engine: ActorRef<Engine>,
+    _forwarder: ActorRef<Forwarder>,
+}
+
+/// Restarts what fails below it, and gives up aloud when that does not help.
+struct Root;
+
+struct RootArgs {
+    engine: engine::Parts,
+    forwarder: forwarder::Parts,
+    started: oneshot::Sender<Actors>,
+}
+
+impl Actor for Root {
+    type Args = RootArgs;
+    type Error = Infallible;
+
+    fn supervision_strategy() -> SupervisionStrategy {
+        SupervisionStrategy::OneForOne
+    }
+
+    async fn on_start(args: RootArgs, root: ActorRef<Self>) -> Result<Self, Infallible> {
+        let RootArgs { engine, forwarder, started } = args;
+        let engine = Engine::supervise(&root, engine)
+            .restart_policy(RestartPolicy::Transient)
+            .restart_limit(RESTARTS_MAX, RESTARTS_WITHIN)
+            .spawn_with_mailbox(kameo::mailbox::bounded(64))
+            .await;
+        // What was served last is served again before anybody can ask.
+        engine.wait_for_startup().await;
+        let forwarder = Forwarder::supervise(&root, forwarder)
+            .restart_policy(RestartPolicy::Transient)
+            .restart_limit(RESTARTS_MAX, RESTARTS_WITHIN)
+            .spawn_with_mailbox(kameo::mailbox::bounded(4))
+            .await;
+        let _gone = started.send(Actors { engine, _forwarder: forwarder });
+        Ok(Self)
+    }
+}
+
+/// Serves until it is told to stop, gives up, or no node has attached for too long.
+///
+/// # Errors
+///
+/// [`RunError`] when it cannot start, or its gRPC service fails.
+pub async fn run(config: Config, drain: Drain) -> Result<Exit, RunError> {
+    if config.token.is_empty() {
+        return Err(RunError::Token);
+    }
+    let data_dir = config.data_dir.clone();
+    let opened = tokio::task::spawn_blocking(move || open(data_dir));
+    let Opened { hold, blobs, receipts, outbox } = opened.await.map_err(io::Error::other)??;
+    let receipts = Arc::new(receipts);
+
+    let grpc_listener = listen::bind(config.grpc, config.insecure).await?;
+    let http_listener = listen::bind(config.http, config.insecure).await?;
+    let metrics_listener = listen::bind(config.metrics, config.insecure).await?;
+    let presence = Presence {
+        pid: std::process::id(),
+        grpc: grpc_listener.local_addr()?,
+        http: http_listener.local_addr()?,
+        metrics: metrics_listener.local_addr()?,
+        token: config.token.clone(),
+    };
+
+    let snapshot = Snapshot::default();
+    let changed = watch::Sender::new(());
+    let upstream = watch::Sender::new(Upstream::default());
+    let forwarded = Arc::new(forwarder::Counts::default());
+    let (started, actors) = oneshot::channel();
+    let root = Root::spawn(RootArgs {
+        engine: engine::Parts {
+            snapshot: Arc::clone(&snapshot),
+            blobs: Arc::new(blobs),
+            memory: Memory::in_folder(&config.data_dir),
+            upstream: upstream.clone(),
+            changed: changed.clone(),
+        },
+        forwarder: forwarder::Parts {
+            outbox: outbox.clone(),
+            upstream: upstream.subscribe(),
+            refused: config.data_dir.join("refused.jsonl"),
+            counts: Arc::clone(&forwarded),
+        },
+        started,
+    });
+    let Actors { engine, .. } = actors.await.map_err(io::Error::other)?;
+
+    // Told when this worker ends for whatever reason; streams end on it.
+    let ending = drain.child();
+    let desk = Arc::new(Desk::new(Arc::clone(&snapshot), Arc::clone(&receipts), Ids::new()?));
+    let corrections =
+        Arc::new(Corrections::new(Arc::clone(&snapshot), Arc::clone(&receipts), outbox.clone()));
+    let grpc = Grpc::new(Arc::clone(&desk), Arc::clone(&corrections), ending.clone());
+    let control =
+        Control::new(&config.token, engine, snapshot, changed.subscribe(), outbox, ending.clone());
+    let orphaned = control.orphaned(config.orphan_wait);
+    let numbers = Numbers { desk: Arc::clone(&desk), corrections, forwarded };
+
+    let (health, mut grpc_server) =
+        serve_grpc(grpc_listener, grpc, control, ending.clone()).await?;
+    let http_server = serve_http("http", http_listener, http::probes(desk), ending.clone());
+    let metrics_server =
+        serve_http("metrics", metrics_listener, http::metrics(numbers), ending.clone());
+    hold.announce(&presence)?;
+    tracing::info!(
+        grpc = %presence.grpc, http = %presence.http, metrics = %presence.metrics,
+        "serving worker answers"
+    );
+
+    let exit = tokio::select! {
+        () = drain.wait() => Ok(Exit::Drained),
+        () = orphaned => {
+            tracing::warn!(
+                seconds = config.orphan_wait.as_secs(), "no node has attached; nobody needs this worker"
+            );
+            Ok(Exit::Drained)
+        }
+        () = root.wait_for_shutdown() => Ok(Exit::GaveUp),
+        served = &mut grpc_server => served.map_err(io::Error::other)?.map(|()| Exit::GaveUp),
+    };
+
+    health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+    health.set_not_serving::<ServingServer<Grpc>>().await;
+    ending.ask();
+    let servers = async {
+        if !grpc_server.is_finished() {
+            let _ended = grpc_server.await;
+        }
+        let _ended = http_server.await;
+        let _ended = metrics_server.await;
+    };
+    if tokio::time::timeout(DRAIN_MAX, servers).await.is_err() {
+        tracing::warn!("requests that did not end in time are cut off");
+    }
+    // Gone already when it gave up.
+    let _gone = root.stop_gracefully().await;
+    root.wait_for_shutdown().await;
+    let flushed = tokio::task::spawn_blocking(move || {
+        receipts.flush();
+        hold.retract();
+    });
+    flushed.await.map_err(io::Error::other)?;
+    tracing::info!(?exit, "serving worker ended");
+    exit
+}
+
+/// Opens what is on disk, and says what a crash has cost.
+fn open(data_dir: PathBuf) -> Result<Opened, RunError> {
+    let hold = Hold::take(&data_dir)?;
+    let blobs = Blobs::open(data_dir.join("bundles"), BUNDLE_BYTES_MAX)?;
+    let receipts = Ring::open(data_dir.join("receipts"), RECEIPTS)?;
+    let (outbox, recovered) = Outbox::open(data_dir.join("outbox"), OUTBOX)?;
+    let outbox::Recovered { waiting, torn_bytes, lost } = recovered;
+    if 0 < lost {
+        tracing::error!(
+            lost,
+            waiting,
+            "the disk has damaged corrections that it had promised to keep"
+        );
+    } else {
+        tracing::info!(waiting, torn_bytes, receipts = receipts.len(), "data folder opened");
+    }
+    Ok(Opened { hold, blobs, receipts, outbox })
+}
+
+async fn serve_grpc(
+    listener: TcpListener,
+    grpc: Grpc,
+    control: Control,
+    ending: Drain,
+) -> Result<(tonic_health::server::HealthReporter, JoinHandle<Result<(), RunError>>), RunError> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<ServingServer<Grpc>>().await;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .map_err(|error| RunError::Grpc(Box::new(error)))?;
+    let serving = ServingServer::new(grpc)
+        .max_decoding_message_size(proto::MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(proto::MESSAGE_BYTES_MAX);
+    let control = ServingControlServer::new(control)
+        .max_decoding_message_size(proto::MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(proto::MESSAGE_BYTES_MAX);
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let server = Server::builder()
+        .http2_keepalive_interval(Some(Duration::from_secs(20)))
+        .add_service(health_service)
+        .add_service(reflection)
+        .add_service(serving)
+        .add_service(control)
+        .serve_with_incoming_shutdown(incoming, async move { ending.wait().await });
+    let server = runtime::spawn::named("grpc", async move {
+        server.await.map_err(|error| RunError::Grpc(Box::new(error)))
+    });
+    Ok((health, server))
+}
+
+fn serve_http(
+    name: &'static str,
+    listener: TcpListener,
+    routes: axum::Router,
+    ending: Drain,
+) -> JoinHandle<()> {
+    runtime::spawn::named(name, async move {
+        let ended = async move { ending.wait().await };
+        if let Err(error) = axum::serve(listener, routes).with_graceful_shutdown(ended).await {
+            tracing::error!(error = %Report(&error), "HTTP is no longer answered");
+        }
+    })
+}
