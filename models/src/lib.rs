@@ -17,6 +17,7 @@ pub mod paired;
 pub mod preparation;
 pub mod probe;
 pub mod schema;
+pub mod synthetic;
 pub mod vote;
 pub mod weights;
 pub mod work;

@@ -17,7 +17,8 @@
 //! ```
 
 use crate::{
-    member::{Buffers, Dense, Forest, Knn, Linear, Mlp, Model, RbfSvm, Trees, tree::LEAF},
+    member::{Buffers, Family, Model},
+    synthetic::{self, Numbers, Shape},
     work::Work,
 };
 
@@ -64,18 +65,17 @@ impl Probe {
     /// Prepares the model of one unit.
     #[must_use]
     pub fn new(unit: Unit) -> Self {
-        let mut numbers = Numbers(1);
-        let (width, classes, model) = match unit {
-            Unit::Madds => (256, 8, mlp(&mut numbers)),
-            Unit::Bytes => (512, 8, knn(&mut numbers)),
-            Unit::Nodes => (64, 8, forest(&mut numbers)),
-            Unit::Exps => (2, 2, rbf_svm(&mut numbers)),
-            Unit::Calls => (
-                1,
-                2,
-                Model::Linear(Linear { width: 1, weights: vec![-1.0, 1.0], bias: vec![0.0; 2] }),
-            ),
+        let numbers = &mut Numbers::new(1);
+        let shape = Shape { width: 256, classes: 8, rows: 0, trees: 100, depth: 8, hidden: 256 };
+        let (family, shape) = match unit {
+            Unit::Madds => (Family::Mlp, shape),
+            Unit::Bytes => (Family::Knn, Shape { width: 512, rows: (16 << 20) / 4 / 512, ..shape }),
+            Unit::Nodes => (Family::Forest, Shape { width: 64, ..shape }),
+            Unit::Exps => (Family::RbfSvm, Shape { width: 2, classes: 2, rows: 8_192, ..shape }),
+            Unit::Calls => (Family::Ridge, Shape { width: 1, classes: 2, ..shape }),
         };
+        let Shape { width, classes, .. } = shape;
+        let model = synthetic::model(family, shape, numbers);
         debug_assert_eq!(model.check(width, classes), Ok(()));
         Self {
             unit,
@@ -109,81 +109,6 @@ impl Probe {
 
 /// Inputs of a probe.
 const ROWS: usize = 64;
-
-fn mlp(numbers: &mut Numbers) -> Model {
-    let mut layer = |inputs: usize, outputs: usize| Dense {
-        weights: numbers.take(inputs * outputs),
-        bias: numbers.take(outputs),
-    };
-    Model::Mlp(Mlp { width: 256, layers: vec![layer(256, 256), layer(256, 8)] })
-}
-
-fn knn(numbers: &mut Numbers) -> Model {
-    let rows = (16 << 20) / 4 / 512;
-    Model::Knn(Knn {
-        k: 5,
-        width: 512,
-        rows: numbers.take(rows * 512),
-        labels: (0..8).cycle().take(rows).collect(),
-    })
-}
-
-/// Complete trees of 9 levels, cut at random: 100 × 511 nodes.
-fn forest(numbers: &mut Numbers) -> Model {
-    const TREES: u32 = 100;
-    const NODES: u32 = 511;
-    const LEAVES: usize = 64;
-    let mut trees = Trees::default();
-    for tree in 0..TREES {
-        let root = tree * NODES;
-        trees.roots.push(root);
-        for node in 0..NODES {
-            let cut = numbers.one();
-            if node < NODES / 2 {
-                trees.feature.push((numbers.bits() >> 7) & 63);
-                trees.threshold.push(cut);
-                trees.child.push(root + 2 * node + 1);
-            } else {
-                trees.feature.push(LEAF);
-                trees.threshold.push(0.0);
-                trees.child.push(node % 64);
-            }
-        }
-    }
-    Model::Forest(Forest { trees, classes: 8, leaves: numbers.take(LEAVES * 8) })
-}
-
-fn rbf_svm(numbers: &mut Numbers) -> Model {
-    Model::RbfSvm(RbfSvm {
-        gamma: 0.5,
-        width: 2,
-        counts: vec![4_096; 2],
-        vectors: numbers.take(2 * 2 * 4_096),
-        coefficients: numbers.take(2 * 4_096),
-        bias: vec![0.0],
-    })
-}
-
-/// A linear congruential generator (Knuth's MMIX constants): the same numbers everywhere.
-struct Numbers(u64);
-
-impl Numbers {
-    fn bits(&mut self) -> u32 {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        u32::try_from(self.0 >> 32).expect("the upper half of 64 bits")
-    }
-
-    /// In [-1, 1).
-    fn one(&mut self) -> f32 {
-        let bits = u16::try_from(self.bits() >> 16).expect("the upper half of 32 bits");
-        f32::from(bits) / 32_768.0 - 1.0
-    }
-
-    fn take(&mut self, count: usize) -> Vec<f32> {
-        (0..count).map(|_| self.one()).collect()
-    }
-}
 
 /// What a run of a unit's probe takes.
 #[cfg(test)]

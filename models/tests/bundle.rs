@@ -1,0 +1,208 @@
+//! The bundle reads back what it wrote, and refuses everything else by name.
+
+use models::{
+    Ensemble, Family, Features, ModelError, Subset,
+    bundle::{self, ArrayFault, BundleError, HEAD_BYTES, Head},
+    synthetic::{self, Shape},
+};
+use proptest::prelude::*;
+
+fn full() -> Ensemble {
+    synthetic::ensemble(&Family::ALL, Shape::SMALL, true, 7)
+}
+
+fn tiny() -> Ensemble {
+    let shape = Shape { width: 1, classes: 2, ..Shape::SMALL };
+    synthetic::ensemble(&[Family::Ridge], shape, false, 7)
+}
+
+/// Makes the digest right again, so that what lies behind it is reached.
+fn resealed(mut bytes: Vec<u8>) -> Vec<u8> {
+    if HEAD_BYTES <= bytes.len() {
+        let digest = bundle::digest(&bytes[40..]);
+        bytes[8..40].copy_from_slice(&digest);
+    }
+    bytes
+}
+
+/// A bundle of `manifest` and `arrays` with a head that fits them.
+fn sealed(schema: [u8; 32], manifest: &[u8], arrays: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    bytes.extend_from_slice(b"SNSB");
+    bytes.extend_from_slice(&1_u32.to_le_bytes());
+    bytes.extend_from_slice(&[0; 32]);
+    bytes.extend_from_slice(&schema);
+    bytes.extend_from_slice(&(manifest.len() as u64).to_le_bytes());
+    bytes.extend_from_slice(&(arrays.len() as u64).to_le_bytes());
+    bytes.extend_from_slice(manifest);
+    bytes.extend_from_slice(arrays);
+    resealed(bytes)
+}
+
+/// The two bodies of a bundle.
+fn bodies(bytes: &[u8]) -> (&[u8], &[u8]) {
+    let manifest = usize::try_from(Head::read(bytes).unwrap().manifest_bytes).unwrap();
+    bytes[HEAD_BYTES..].split_at(manifest)
+}
+
+#[test]
+fn reads_back_what_it_wrote_and_writes_it_alike() {
+    for ensemble in [full(), tiny()] {
+        let bytes = bundle::encode(&ensemble);
+        let read = bundle::decode(&bytes).unwrap();
+        assert_eq!(read, ensemble);
+        assert_eq!(bundle::encode(&read), bytes);
+        let head = Head::read(&bytes).unwrap();
+        assert_eq!(head.bundle_bytes(), bytes.len() as u64);
+        assert_eq!(head.schema, ensemble.schema().hash());
+    }
+}
+
+#[test]
+fn every_prefix_is_truncated() {
+    let bytes = bundle::encode(&full());
+    for len in 0..bytes.len() {
+        assert!(matches!(
+            bundle::decode(&bytes[..len]),
+            Err(BundleError::Truncated { len: found, .. }) if found == len as u64
+        ));
+    }
+}
+
+#[test]
+fn every_flipped_bit_is_refused() {
+    let bytes = bundle::encode(&tiny());
+    for bit in 0..bytes.len() * 8 {
+        let mut flipped = bytes.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        assert!(bundle::decode(&flipped).is_err(), "bit {bit} of {}", bytes.len() * 8);
+    }
+}
+
+#[test]
+fn each_way_of_being_wrong_has_its_name() {
+    let ensemble = full();
+    let bytes = bundle::encode(&ensemble);
+    let changed = |at: usize, to: &[u8]| {
+        let mut bytes = bytes.clone();
+        bytes[at..at + to.len()].copy_from_slice(to);
+        bytes
+    };
+    let schema = ensemble.schema().hash();
+    let (manifest, arrays) = bodies(&bytes);
+
+    let wrong = |bytes: &[u8]| bundle::decode(bytes).unwrap_err();
+    assert!(matches!(wrong(&changed(0, b"PK")), BundleError::Format { found: [b'P', b'K', _, _] }));
+    assert!(matches!(wrong(&changed(4, &[2])), BundleError::Version { found: 2 }));
+    assert!(matches!(
+        wrong(&changed(72, &u64::MAX.to_le_bytes())),
+        BundleError::TooLarge { what: "manifest", length: u64::MAX, .. }
+    ));
+    assert!(matches!(
+        wrong(&changed(80, &u64::MAX.to_le_bytes())),
+        BundleError::TooLarge { what: "arrays", .. }
+    ));
+    let longer = [bytes.as_slice(), &[0]].concat();
+    assert!(matches!(wrong(&longer), BundleError::Trailing { extra: 1 }));
+    assert!(matches!(wrong(&changed(40, &[!bytes[40]])), BundleError::Digest));
+    assert!(matches!(wrong(&resealed(changed(40, &[!bytes[40]]))), BundleError::SchemaHash));
+
+    assert!(matches!(wrong(&sealed(schema, &[], arrays)), BundleError::Manifest(_)));
+    let longer = [manifest, &[0]].concat();
+    assert!(matches!(
+        wrong(&sealed(schema, &longer, arrays)),
+        BundleError::ManifestTrailing { extra: 1 }
+    ));
+    // No features, no classes, no background, no preparations, no gate, no members.
+    assert!(matches!(wrong(&sealed(schema, &[0; 6], arrays)), BundleError::Schema(_)));
+    assert!(matches!(wrong(&sealed(schema, manifest, &[0; 8])), BundleError::Arrays(_)));
+    // A length of eight, and an empty map with six spaces.
+    let none = [&8_u64.to_le_bytes(), b"{}      ".as_slice()].concat();
+    assert!(matches!(
+        wrong(&sealed(schema, manifest, &none)),
+        BundleError::Array { fault: ArrayFault::Missing, .. }
+    ));
+    let renamed = replaced(arrays, "\"F32\"", "\"I32\"");
+    assert!(matches!(
+        wrong(&sealed(schema, manifest, &renamed)),
+        BundleError::Array { fault: ArrayFault::Kind { .. }, .. }
+    ));
+    let tiny = bundle::encode(&tiny());
+    let (tiny_manifest, _) = bodies(&tiny);
+    let tiny_schema = Head::read(&tiny).unwrap().schema;
+    assert!(matches!(
+        wrong(&sealed(tiny_schema, tiny_manifest, arrays)),
+        BundleError::Array { .. } | BundleError::Unused { .. }
+    ));
+    // The first label of the kNN points beyond the classes: u16 comes last in the arrays.
+    let mut beyond = arrays.to_vec();
+    let last = beyond.len() - 2;
+    beyond[last..].copy_from_slice(&999_u16.to_le_bytes());
+    let error = wrong(&sealed(schema, manifest, &beyond));
+    let BundleError::Model(ModelError::Part { part, source }) = error else {
+        panic!("{error:?}");
+    };
+    assert_eq!(part, "member 0 (knn)");
+    assert_eq!(*source, ModelError::Index { what: "knn labels", value: 999, limit: 3 });
+}
+
+#[test]
+fn arrays_that_belong_to_nothing_are_refused() {
+    let one = bundle::encode(&tiny());
+    let shape = Shape { width: 1, classes: 2, ..Shape::SMALL };
+    let two = synthetic::ensemble(&[Family::Ridge, Family::Ridge], shape, false, 7);
+    let two = bundle::encode(&two);
+    let (manifest, _) = bodies(&one);
+    let (_, arrays) = bodies(&two);
+    let schema = Head::read(&one).unwrap().schema;
+    assert!(matches!(
+        bundle::decode(&sealed(schema, manifest, arrays)),
+        Err(BundleError::Unused { count: 2 })
+    ));
+}
+
+fn replaced(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
+    let at = bytes.windows(from.len()).position(|window| window == from.as_bytes()).unwrap();
+    let mut bytes = bytes.to_vec();
+    bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
+    bytes
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_it_panic(bytes: Vec<u8>) {
+        let _any_answer_will_do = bundle::decode(&bytes);
+        let _behind_a_right_head = bundle::decode(&sealed([0; 32], &bytes, &bytes));
+    }
+
+    #[test]
+    fn a_damaged_bundle_is_refused(
+        at: prop::sample::Index, mask in 1_u8..,
+    ) {
+        let mut bytes = bundle::encode(&full());
+        let at = at.index(bytes.len());
+        bytes[at] ^= mask;
+        prop_assert!(bundle::decode(&bytes).is_err());
+    }
+
+    /// Whoever can compute a digest can say anything behind it. What is then believed must answer.
+    #[test]
+    fn a_forged_bundle_is_refused_or_answers(
+        forgeries in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..9),
+    ) {
+        let mut bytes = bundle::encode(&full());
+        for (at, to) in forgeries {
+            let at = HEAD_BYTES + at.index(bytes.len() - HEAD_BYTES);
+            bytes[at] = to;
+        }
+        if let Ok(ensemble) = bundle::decode(&resealed(bytes)) {
+            let width = ensemble.schema().width();
+            let rows = synthetic::rows(width, 4, 1).concat();
+            let samples = Features::new(width, rows).unwrap();
+            let all = Subset::all(ensemble.members().len());
+            for class in ensemble.predict(&samples, all, true).unwrap() {
+                prop_assert!(class.index() < ensemble.schema().classes().len());
+            }
+        }
+    }
+}

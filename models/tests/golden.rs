@@ -1,0 +1,50 @@
+//! What was once released decodes and answers as it did.
+
+use std::{collections::BTreeSet, path::Path};
+
+use models::{Family, Step, bundle};
+
+mod golden_files;
+
+fn folder() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/golden"))
+}
+
+#[test]
+fn golden_bundles_answer_as_they_did() {
+    let mut answers = 0;
+    for path in golden_files::bundles(folder()).unwrap() {
+        answers += golden_files::check(&path).unwrap();
+    }
+    assert!(300 <= answers, "only {answers} answers");
+}
+
+#[test]
+fn golden_bundles_are_written_again_bit_for_bit() {
+    for path in golden_files::bundles(folder()).unwrap() {
+        let bytes = std::fs::read(&path).unwrap();
+        assert_eq!(bundle::encode(&bundle::decode(&bytes).unwrap()), bytes, "{path:?}");
+    }
+}
+
+#[test]
+fn golden_bundles_have_every_form() {
+    let mut families = BTreeSet::new();
+    let mut steps = BTreeSet::new();
+    let mut gates = 0;
+    for path in golden_files::bundles(folder()).unwrap() {
+        let ensemble = bundle::decode(&std::fs::read(path).unwrap()).unwrap();
+        families.extend(ensemble.members().iter().map(|it| it.member.family));
+        gates += usize::from(ensemble.gate().is_some());
+        steps.extend(ensemble.preparations().iter().flat_map(|it| &it.steps).map(
+            |step| match step {
+                Step::Select { .. } => "select",
+                Step::Standardise { .. } => "standardise",
+                Step::Project { .. } => "project",
+            },
+        ));
+    }
+    assert_eq!(families.len(), Family::ALL.len());
+    assert_eq!(steps.len(), 3);
+    assert!(0 < gates);
+}
