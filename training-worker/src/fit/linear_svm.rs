@@ -25,7 +25,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { cost: 0.02, tolerance: 0.1, passes: 60 }
+        Self { cost: 0.01, tolerance: 0.2, passes: 20 }
     }
 }
 

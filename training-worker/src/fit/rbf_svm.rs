@@ -8,7 +8,7 @@ use models::member::RbfSvm;
 
 use super::{
     FitError, Lesson,
-    matrix::{dot, index32, multiply, narrow, vectorised, view, view_mut},
+    matrix::{dot, multiply, narrow, vectorised, view, view_mut},
 };
 
 /// How the margins are found.

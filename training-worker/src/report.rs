@@ -1,0 +1,52 @@
+//! What is said of a bundle when it is published.
+
+use models::{ClassId, Confusion, gate::Threshold};
+use proto::v1::{GateReport, Measured, MemberReport, RevisionReport};
+
+use crate::{material::Material, workbench::Assembled};
+
+/// The report of an ensemble whose bundle takes `bundle_bytes`.
+#[must_use]
+pub fn report(material: &Material, assembled: &Assembled, bundle_bytes: usize) -> RevisionReport {
+    let count = |length: usize| u64::try_from(length).unwrap_or(u64::MAX);
+    let members = assembled.members.iter().map(|member| MemberReport {
+        family: member.family.name().to_owned(),
+        weight: member.weight,
+        validation_accuracy: member.accuracy,
+        fit_seconds: member.fit_seconds,
+        work: Some(member.work.into()),
+        bytes: member.bytes,
+    });
+    let gate = assembled.gate.map(|Threshold { value, missed, stopped }| GateReport {
+        threshold: f64::from(value),
+        stopped: stopped.value(),
+        missed_events: missed.value(),
+        work: assembled.ensemble.gate_work().map(Into::into),
+    });
+    RevisionReport {
+        members: members.collect(),
+        frontier: assembled.frontier.iter().map(Into::into).collect(),
+        gate,
+        training_rows: count(material.labels.len()),
+        validation_rows: count(material.validation.truth.len()),
+        held_out_rows: count(material.held_out.truth.len()),
+        split: material.kind.name().to_owned(),
+        bundle_bytes: count(bundle_bytes),
+        held_out: Some(measured(&assembled.held_out, material.schema.background())),
+    }
+}
+
+/// Figures of a confusion table, for the wire.
+fn measured(confusion: &Confusion, background: Option<ClassId>) -> Measured {
+    let accuracy = confusion.accuracy();
+    let interval = accuracy.interval();
+    Measured {
+        accuracy: accuracy.value(),
+        balanced_accuracy: confusion.balanced_accuracy(),
+        missed_events: confusion.missed_events(background).value(),
+        interval_low: interval.low,
+        interval_high: interval.high,
+        rows: confusion.rows(),
+        confusion: confusion.counts().to_vec(),
+    }
+}
