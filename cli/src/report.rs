@@ -23,6 +23,10 @@ pub(crate) struct Report {
     pub(crate) lazy: Vec<LazyPoint>,
     /// The classes, in order; the rows and columns of the confusions.
     pub(crate) classes: Vec<String>,
+    /// From asking for a training to its first answer, in seconds.
+    pub(crate) first_answer_s: Option<f64>,
+    /// From asking for a training to its last revision, in seconds.
+    pub(crate) all_members_s: Option<f64>,
     /// What was answered right before the corrections.
     pub(crate) before: Outcome,
     /// The same after them.
@@ -153,6 +157,8 @@ pub(crate) struct Member {
     pub(crate) bytes: u64,
 }
 
+pub(crate) use self::{charts::duration, confusion::ratio as share};
+
 /// The page.
 pub(crate) fn render(report: &Report) -> String {
     page::page(report)
@@ -232,6 +238,8 @@ pub(crate) mod tests {
                 (42.0, "5 rounds recorded".to_owned()),
             ],
             lazy,
+            first_answer_s: Some(0.6),
+            all_members_s: Some(9.4),
             classes: ["idle", "cpu", "memory", "disk", "network"].map(str::to_owned).to_vec(),
             before: outcome(
                 7,

@@ -12,7 +12,7 @@ const BAR: f64 = 18.0;
 const ROW: f64 = 34.0;
 
 /// A length of time for people: `840 µs`, `3.2 ms`, `1.5 s`.
-pub(super) fn duration(us: f64) -> String {
+pub(crate) fn duration(us: f64) -> String {
     match us {
         us if !us.is_finite() => "–".to_owned(),
         us if us < 999.5 => format!("{us:.0} µs"),

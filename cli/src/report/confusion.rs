@@ -59,7 +59,7 @@ pub(super) fn chart(outcome: &Outcome, classes: &[String]) -> String {
 }
 
 /// The share of `part` in `whole`, 0 of nothing.
-pub(super) fn ratio(part: u64, whole: u64) -> f64 {
+pub(crate) fn ratio(part: u64, whole: u64) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "counts of rows, far below 2^52")]
     let (part, whole) = (part as f64, whole as f64);
     if whole > 0.0 { part / whole } else { 0.0 }

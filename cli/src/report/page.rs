@@ -74,12 +74,12 @@ fn tile(label: &str, value: &str, detail: &str) -> String {
 
 fn tiles(report: &Report) -> String {
     let mut tiles = String::new();
-    if let Some(first) = report.lazy.first() {
-        let all = report.lazy.last().map_or(first.seconds, |last| last.seconds);
+    if let Some(first) = report.first_answer_s {
+        let all = report.all_members_s.unwrap_or(first);
         tiles += &tile(
-            "first revision served",
-            &format!("{} s", number(first.seconds, 1)),
-            &format!("all {} members after {} s", report.lazy.len(), number(all, 1)),
+            "first answer after",
+            &format!("{} s", number(first, 1)),
+            &format!("of training; the last revision after {} s", number(all, 1)),
         );
     }
     for (label, outcome) in
