@@ -143,18 +143,19 @@ impl Job {
         Outcome::Retry { not_before_ms: self.not_before_ms }
     }
 
-    /// Its device was lost with it, which says nothing about the job itself.
-    pub fn lose(&mut self, device: &str, now_ms: u64) -> Outcome {
-        // The name of the device makes two losses in a row on two devices two different faults.
-        self.fail(&format!("{device} was lost during attempt {}", self.attempt), now_ms)
-    }
-
     /// It ended as it should.
     pub fn finish(&mut self) {
         self.state = State::Done;
         self.device = None;
         self.fault = None;
     }
+}
+
+/// The fault of an attempt whose device was lost, which says nothing about the job: the attempt is
+/// named in it, so that two losses are two faults.
+#[must_use]
+pub fn lost(device: &str, attempt: u64) -> String {
+    format!("{device} was lost during attempt {attempt}")
 }
 
 #[cfg(test)]
@@ -211,7 +212,7 @@ mod tests {
         let mut job = job();
         for attempt in 1..=ATTEMPTS_MAX {
             job.start("pi", 0);
-            let outcome = job.lose("pi", 0);
+            let outcome = job.fail(&lost("pi", attempt), 0);
             assert_eq!(outcome == Outcome::GaveUp, attempt == ATTEMPTS_MAX);
         }
     }

@@ -28,6 +28,18 @@ pub struct Choice {
     pub cost: Cost,
 }
 
+impl Choice {
+    /// Whether both are the same order to the same device, whatever is predicted of them.
+    #[must_use]
+    pub fn orders_as(&self, other: &Self) -> bool {
+        self.device == other.device
+            && self.revision == other.revision
+            && self.digest == other.digest
+            && self.subset == other.subset
+            && self.gated == other.gated
+    }
+}
+
 /// The best choice of one device, or why there is none, or why it was not taken.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Candidate {

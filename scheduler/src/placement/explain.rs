@@ -102,7 +102,7 @@ fn current(problem: &Problem, name: &str, placed: &Placed) -> Candidate {
 }
 
 /// The other tasks, where they are.
-fn others(problem: &Problem, previous: &Previous, name: &str) -> Residents {
+pub(super) fn others(problem: &Problem, previous: &Previous, name: &str) -> Residents {
     let mut residents = Residents::new();
     for (other, placed) in previous.iter().filter(|(other, _)| *other != name) {
         let Some((task, offer)) =

@@ -26,6 +26,8 @@ pub struct Placed {
     pub version: u64,
     /// The devices that could be compared then: one that is not among them has joined since.
     pub considered: BTreeSet<String>,
+    /// Grows with every decision; older orders are never obeyed.
+    pub generation: u64,
     /// Sampling periods in a row for which its promise has been broken.
     #[serde(skip)]
     pub broken_periods: u32,
@@ -237,14 +239,7 @@ pub(super) fn place(
     }
 
     let same = before.len() == chosen.len()
-        && chosen.iter().all(|choice| {
-            before.iter().any(|placed| {
-                placed.choice.device == choice.device
-                    && placed.choice.revision == choice.revision
-                    && placed.choice.subset == choice.subset
-                    && placed.choice.gated == choice.gated
-            })
-        });
+        && chosen.iter().all(|choice| before.iter().any(|placed| placed.choice.orders_as(choice)));
     Verdict {
         unmet: unmet(problem, name, task, &chosen, &candidates),
         considered: comparable(problem, task),
@@ -464,4 +459,23 @@ fn settle(
         cost: Some(choice.cost),
         latency_us_max: task.policy.latency_us_max,
     });
+}
+
+/// The choices of `name` on all devices that may serve it, as if nothing of it were placed.
+#[must_use]
+pub fn best_of(problem: &Problem, previous: &Previous, name: &str) -> Vec<Choice> {
+    let Some((task, offer)) =
+        problem.tasks.get(name).and_then(|task| Some((task, task.offer.as_ref()?)))
+    else {
+        return Vec::new();
+    };
+    let residents = super::explain::others(problem, previous, name);
+    problem
+        .devices
+        .iter()
+        .flat_map(|(device_name, device)| {
+            let there = residents.get(device_name).map_or(&[][..], Vec::as_slice);
+            possible(problem, name, task, offer, (device_name, device), there).unwrap_or_default()
+        })
+        .collect()
 }
