@@ -21,7 +21,7 @@ pub mod logs;
 mod measure;
 mod orders;
 mod peers;
-mod process;
+pub mod process;
 mod rtt;
 mod service;
 pub mod serving;

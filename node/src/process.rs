@@ -1,14 +1,20 @@
 //! A process that we watch and may end, whether it is a child of ours or was left by an earlier
 //! node.
 
-use std::{fs, io, os::fd::OwnedFd, path::Path, time::Duration};
+use std::{
+    ffi::OsString,
+    fs, io,
+    os::{fd::OwnedFd, unix::ffi::OsStringExt as _},
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::io::{Interest, unix::AsyncFd};
 
 /// A hold on one process: it can never mean another one that got the same number later.
 #[derive(Debug)]
-pub(crate) struct Process {
+pub struct Process {
     pid: u32,
     hold: AsyncFd<OwnedFd>,
 }
@@ -19,7 +25,7 @@ impl Process {
     /// # Errors
     ///
     /// When there is no such process, or the kernel is older than 5.3.
-    pub(crate) fn hold(pid: u32) -> io::Result<Self> {
+    pub fn hold(pid: u32) -> io::Result<Self> {
         let none = || io::Error::from(io::ErrorKind::NotFound);
         let number = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(none)?;
         let hold = pidfd_open(number, PidfdFlags::empty())?;
@@ -33,12 +39,13 @@ impl Process {
     }
 
     /// Its number.
-    pub(crate) fn pid(&self) -> u32 {
+    #[must_use]
+    pub fn pid(&self) -> u32 {
         self.pid
     }
 
     /// Returns when it has ended.
-    pub(crate) async fn ended(&self) {
+    pub async fn ended(&self) {
         // An error here is a broken runtime: better to look again than to wait for ever.
         if let Err(error) = self.hold.readable().await {
             tracing::debug!(%error, "the end of a process was not awaited");
@@ -46,14 +53,14 @@ impl Process {
     }
 
     /// Sends it a signal; harmless when it has ended.
-    pub(crate) fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         if let Err(error) = pidfd_send_signal(&self.hold, signal) {
             tracing::debug!(pid = self.pid, %error, "signal not sent");
         }
     }
 
     /// Asks it to drain, and ends it when it has not within `patience`.
-    pub(crate) async fn stop(&self, patience: Duration) {
+    pub async fn stop(&self, patience: Duration) {
         self.signal(Signal::TERM);
         if tokio::time::timeout(patience, self.ended()).await.is_err() {
             tracing::warn!(pid = self.pid, "did not drain in time, killed");
@@ -63,12 +70,19 @@ impl Process {
     }
 }
 
-/// Whether process `pid` was started with all of `words` on its command line.
-pub(crate) fn was_started_with(pid: u32, words: &[&Path]) -> bool {
-    let Ok(line) = fs::read(format!("/proc/{pid}/cmdline")) else { return false };
-    words.iter().all(|word| {
-        line.split(|&byte| byte == 0).any(|given| given == word.as_os_str().as_encoded_bytes())
-    })
+/// The words that process `pid` was started with; none when it has ended or is hidden.
+#[must_use]
+pub fn words(pid: u32) -> Vec<PathBuf> {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    line.split(|&byte| byte == 0)
+        .map(|word| PathBuf::from(OsString::from_vec(word.to_vec())))
+        .collect()
+}
+
+/// Whether process `pid` was started with all of `wanted` on its command line.
+pub(crate) fn was_started_with(pid: u32, wanted: &[&Path]) -> bool {
+    let words = words(pid);
+    wanted.iter().all(|wanted| words.iter().any(|word| word == wanted))
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use crate::{
 const MAILBOX: usize = 64;
 
 /// How long all trainings may take to end; each is killed earlier than that.
-const RUNS_END_MAX: Duration = Duration::from_secs(10);
+const RUNS_END_MAX: Duration = Duration::from_secs(4);
 
 /// Why a node did not run.
 #[derive(Debug, thiserror::Error)]

@@ -31,7 +31,7 @@ use crate::{
 /// How long a new worker may take to answer: a small share of a small machine is slow.
 const START_MAX: Duration = Duration::from_secs(60);
 /// How long a worker may take to finish what it has begun.
-const DRAIN_MAX: Duration = Duration::from_secs(15);
+const DRAIN_MAX: Duration = Duration::from_secs(6);
 /// A worker that lived this long did not fail at its start.
 const STEADY_AFTER: Duration = Duration::from_secs(30);
 /// Failures in a row after which remembered ports are given up: somebody else has them.
@@ -189,11 +189,17 @@ impl Keeper {
         None
     }
 
+    /// Where the worker was last. Not in `addresses.json`, which says where one answers now and may
+    /// be removed by whoever waits for that.
+    fn places_path(&self) -> PathBuf {
+        self.config.data_dir.join("places.json")
+    }
+
     /// Where the worker should listen: as told; where it was told "anywhere", where it was before.
     fn places(&self, remember: bool) -> Addresses {
         let config = &self.config;
         let told = Addresses { grpc: config.grpc, http: config.http, metrics: config.metrics };
-        let path = addresses_path(&config.data_dir);
+        let path = self.places_path();
         match folder::read_json::<Addresses>(&path) {
             Ok(Some(before)) if remember => {
                 let keep = |told: SocketAddr, before: SocketAddr| {
@@ -319,10 +325,11 @@ impl Keeper {
 
     /// Tells everybody where the worker answers.
     async fn announce(&self, card: &Card) {
-        let path = addresses_path(&self.config.data_dir);
         let known = Addresses { grpc: card.grpc, http: card.http, metrics: card.metrics };
-        if let Err(error) = folder::write_json(&path, &known) {
-            tracing::error!(%error, path = %path.display(), "the addresses are not written");
+        for path in [self.places_path(), addresses_path(&self.config.data_dir)] {
+            if let Err(error) = folder::write_json(&path, &known) {
+                tracing::error!(%error, path = %path.display(), "the addresses are not written");
+            }
         }
         tracing::info!(grpc = %card.grpc, "serving worker attached");
         let up = ServingUp { pid: card.pid, grpc: card.grpc };

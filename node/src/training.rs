@@ -11,7 +11,7 @@ use crate::{Config, jobs::Run, logs, logs::Log, process::Process};
 /// How much lower than serving: half way down the scale, which is a tenth of the weight.
 const NICE: i32 = 10;
 /// How long a run may take to put away what it has, before it is killed.
-const DRAIN_MAX: Duration = Duration::from_secs(5);
+const DRAIN_MAX: Duration = Duration::from_secs(3);
 /// Logs of earlier runs that are kept.
 const LOGS_MAX: usize = 8;
 
