@@ -12,7 +12,7 @@ use crate::{command, demo, output::Format, process, up};
 ///
 /// Exit status: 0 done, 1 error, 2 accepted but not satisfied, 3 not found, 4 denied, 64 wrong call.
 #[derive(Debug, Parser)]
-#[command(name = "sensemble", version, max_term_width = 100)]
+#[command(name = "sensemble", version)]
 pub(crate) struct Arguments {
     /// Where the scheduler is, as host:port.
     #[arg(
@@ -112,7 +112,6 @@ impl Command {
         matches!(
             self,
             Self::Up(_)
-                | Self::Demo(_)
                 | Self::Scheduler(_)
                 | Self::Node(_)
                 | Self::ServingWorker(_)

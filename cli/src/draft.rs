@@ -321,4 +321,24 @@ mod tests {
         assert_eq!(features[7].as_str(), Some(draft.features[7].as_str()));
         assert!(draft.to_string().lines().all(|line| line.chars().count() <= 100));
     }
+
+    #[test]
+    fn the_scheduler_takes_a_draft_as_it_is() {
+        for (background, group) in [(Some(0), Some("day")), (None, None)] {
+            let draft = draft(background, group);
+            let text = draft.to_string();
+            let task = scheduler::task_file::Task::parse(&text).unwrap();
+            assert_eq!(task.schema.features(), draft.features);
+            assert_eq!(task.schema.classes(), ["empty", "one", "two"]);
+            assert_eq!(task.schema.background().is_some(), background.is_some());
+            assert_eq!(task.group.as_deref(), group);
+            assert_eq!(task.labels["1"], "one");
+
+            // What is commented out is right as well.
+            let all = text.replace("# latency", "latency").replace("# place", "place");
+            let all = all.replace("# accuracy", "accuracy").replace("# group", "group");
+            let all = all.replace("# background", "background");
+            scheduler::task_file::Task::parse(&all).unwrap();
+        }
+    }
 }

@@ -70,6 +70,11 @@ impl Failure {
         self
     }
 
+    /// What went wrong, with all its causes.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Tells it on standard error, once; the exit status to end with.
     pub(crate) fn tell(&self) -> ExitCode {
         if self.outcome != Outcome::Done {

@@ -62,16 +62,14 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let call = Call { scheduler, format };
     // Boxed, because each of them is large and only one of them is ever there.
     let exit = match command {
-        Command::Up(options) => Box::pin(up::run(options, Drain::on_signals()?)).await?,
+        Command::Up(options) => Box::pin(up::command::run(options, Drain::on_signals()?)).await?,
         Command::Scheduler(options) => Box::pin(process::scheduler::run(options)).await?,
         Command::Node(options) => Box::pin(process::node::run(options, call.scheduler)).await?,
         Command::ServingWorker(options) => Box::pin(process::serving_worker::run(options)).await?,
         Command::TrainingWorker(options) => {
             Box::pin(process::training_worker::run(options, call.scheduler)).await?
         }
-        Command::Demo(options) => {
-            return Ok(Box::pin(demo::run(options, Drain::on_signals()?)).await);
-        }
+        Command::Demo(options) => Box::pin(demo::run(options, Drain::on_signals()?)).await?,
         Command::Task(command) => return asked(command::task::run(command, &call)).await,
         Command::Data(command) => return asked(command::data::run(command, &call)).await,
         Command::Train(command) => return asked(command::train::run(command, &call)).await,

@@ -92,7 +92,6 @@ impl TableReader {
 
         let mut csv = csv::ReaderBuilder::new()
             .flexible(true)
-            .trim(csv::Trim::All)
             .buffer_capacity(1 << 16)
             .from_reader(Box::new(bounded) as Box<dyn Read + Send>);
         let heading = csv.headers()?.clone();

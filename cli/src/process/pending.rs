@@ -23,15 +23,6 @@ pending!(scheduler {
     heartbeat: Duration,
     lease: Duration
 });
-pending!(serving_worker {
-    data_dir: PathBuf,
-    grpc: SocketAddr,
-    http: SocketAddr,
-    metrics: SocketAddr,
-    insecure: bool,
-    token: String,
-    orphan_wait: Duration
-});
 pending!(training_worker {
     scheduler: String,
     job: String,

@@ -5,8 +5,6 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::builder::FalseyValueParser;
 use runtime::Exit;
 
-use super::pending::serving_worker;
-
 use crate::failure::{Doing as _, Failure};
 
 /// Holds the token that orders must carry. In the environment only: what stands on a command line,

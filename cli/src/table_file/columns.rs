@@ -31,7 +31,7 @@ pub(crate) enum FeatureColumns {
     /// picked by, or the further columns. All that is left when there is no label.
     #[default]
     ByLayout,
-    /// These, in this order, wherever they stand.
+    /// These, in this order, wherever they stand; none at all, where only the text is wanted.
     Named(Vec<String>),
 }
 
@@ -55,7 +55,7 @@ pub(super) struct Layout {
 impl Layout {
     /// Finds `columns` in the heading.
     pub(super) fn of(heading: &StringRecord, columns: &Columns) -> Result<Self, Problem> {
-        let heading: Vec<String> = heading.iter().map(str::to_owned).collect();
+        let heading: Vec<String> = heading.iter().map(|name| name.trim().to_owned()).collect();
         if heading.is_empty() || heading == [""] {
             return Err(Problem::Empty);
         }
@@ -99,7 +99,8 @@ impl Layout {
                 side.filter(|column| !spoken_for.contains(column)).collect()
             }
         };
-        if features.is_empty() {
+        let by_layout = matches!(columns.features, FeatureColumns::ByLayout);
+        if by_layout && features.is_empty() {
             return Err(Problem::NoFeatures { known: listed(&heading) });
         }
         let names: Vec<String> = features.iter().map(|&column| heading[column].clone()).collect();
@@ -120,7 +121,7 @@ impl Layout {
 
     /// Whether the record is wanted.
     pub(super) fn picks(&self, record: &StringRecord) -> bool {
-        self.picked.iter().all(|(column, picked)| picked.holds(&record[*column]))
+        self.picked.iter().all(|(column, picked)| picked.holds(record[*column].trim()))
     }
 
     /// Turns a record of the right width into a row.
@@ -133,7 +134,7 @@ impl Layout {
         row.line = line;
         row.values.clear();
         for &column in &self.features {
-            row.values.push(number(&record[column]).map_err(|wrong| {
+            row.values.push(number(record[column].trim()).map_err(|wrong| {
                 let column = self.heading[column].clone();
                 match wrong {
                     Wrong::Empty => Problem::EmptyCell { line, column },
@@ -142,7 +143,7 @@ impl Layout {
                 }
             })?);
         }
-        let text = |column: usize| match &record[column] {
+        let text = |column: usize| match record[column].trim() {
             "" => Err(Problem::EmptyCell { line, column: self.heading[column].clone() }),
             cell => Ok(cell),
         };
@@ -153,7 +154,7 @@ impl Layout {
             }
         }
         row.extra.clear();
-        row.extra.extend(self.extra.iter().map(|&column| record[column].to_owned()));
+        row.extra.extend(self.extra.iter().map(|&column| record[column].trim().to_owned()));
         Ok(())
     }
 }

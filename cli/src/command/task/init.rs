@@ -1,6 +1,9 @@
 //! `sensemble task init`: a first task file from what a table of samples says.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use serde_json::json;
 
@@ -117,23 +120,34 @@ pub(super) fn run(options: &Options, call: &Call) -> Result<Outcome, Failure> {
     Ok(Outcome::Done)
 }
 
-/// Writes a new file; an old one may hold a person's edits.
-fn write(path: &std::path::Path, text: &str, force: bool) -> Result<(), Failure> {
-    use std::io::Write as _;
-    let mut options = std::fs::File::options();
-    options.write(true);
-    if force {
-        options.create(true).truncate(true);
-    } else {
-        options.create_new(true);
+/// Writes the file. One that is there already may hold a person's edits, and is left alone unless
+/// there is nothing to lose.
+fn write(path: &Path, text: &str, force: bool) -> Result<(), Failure> {
+    let there = std::fs::read_to_string(path);
+    let nothing_to_lose = there.as_ref().is_ok_and(|there| there.is_empty() || there == text);
+    let exists = path.symlink_metadata().is_ok();
+    if exists && !nothing_to_lose && !force {
+        return Err(Failure::new(format!("{} is there already", path.display()))
+            .hint("write another one with --output FILE, or replace it with --force"));
     }
-    let written = options.open(path).and_then(|mut file| file.write_all(text.as_bytes()));
-    let exists = written.as_ref().is_err_and(|it| it.kind() == std::io::ErrorKind::AlreadyExists);
-    let written = written.doing(|| format!("cannot write {}", path.display()));
-    if exists {
-        return written.map_err(|failure| {
-            failure.hint("write another one with --output FILE, or replace it with --force")
-        });
+    std::fs::write(path, text).doing(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_with_edits_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kitchen.toml");
+        write(&path, "first", false).unwrap();
+        write(&path, "first", false).unwrap();
+        assert!(write(&path, "second", false).is_err());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "first");
+        write(&path, "second", true).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "second");
+        std::fs::write(&path, "").unwrap();
+        write(&path, "third", false).unwrap();
     }
-    written
 }
