@@ -161,7 +161,7 @@ mod tests {
         fn the_probes_find_the_speed_that_timed_them(speed in speeds()) {
             let timings: Vec<(Work, f64)> = probe::Unit::ALL
                 .into_iter()
-                .map(|unit| probe::work_of(unit))
+                .map(probe::work_of)
                 .map(|work| (work, speed.micros(work) * 1000.0))
                 .collect();
             let found = Speed::from_timings(&timings);

@@ -1,5 +1,7 @@
 //! What an ensemble answers, against definitions written out slowly.
 
+#![expect(clippy::unwrap_used, reason = "a helper of a test may panic as a test may")]
+
 use models::{
     Buffers, ClassId, Ensemble, Family, Features, Gate, Member, Model, ModelError, Parts,
     Preparation, Schema, ShapeError, Stage, Step, Subset, Weighted, Work,

@@ -1,5 +1,7 @@
 //! The bundle reads back what it wrote, and refuses everything else by name.
 
+#![expect(clippy::unwrap_used, reason = "a helper of a test may panic as a test may")]
+
 use models::{
     Ensemble, Family, Features, ModelError, Subset,
     bundle::{self, ArrayFault, BundleError, HEAD_BYTES, Head},

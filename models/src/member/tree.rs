@@ -35,7 +35,8 @@ impl Trees {
             if feature == LEAF {
                 return child as usize;
             }
-            let right = !(x[feature as usize] <= self.threshold[node]);
+            // Both are finite, so this is "not at most".
+            let right = self.threshold[node] < x[feature as usize];
             node = child as usize + usize::from(right);
         }
     }
