@@ -1,1 +1,2 @@
-//! What it costs: kernels, serving, placement..
+//! What it costs: kernels, serving, placement. The benches are under `benches/`, what was measured
+//! stands in `README.md`.

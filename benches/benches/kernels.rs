@@ -1,0 +1,80 @@
+//! One answer of each family, alone on one thread; and reading a bundle.
+//!
+//! Made-up models of two shapes: that of the HAPT features (561 values, six classes, 8 324 rows) and
+//! that of a table of a few sensors. The values are random, the work is not.
+
+use std::hint::black_box;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use models::{
+    Family, Features, Subset, bundle,
+    synthetic::{self, Shape},
+};
+
+const SHAPES: [(&str, Shape); 2] = [("hapt", Shape::HAPT), ("sensors", Shape::SENSORS)];
+
+/// What one sample costs: preparation, scores, vote.
+fn one_answer(criterion: &mut Criterion) {
+    for (name, shape) in SHAPES {
+        let mut group = criterion.benchmark_group(format!("answer/{name}"));
+        let rows = synthetic::rows(shape.width, 64, 5);
+        let rows = &rows[..64];
+        for family in Family::ALL {
+            let ensemble = synthetic::ensemble(&[family], shape, false, 1);
+            let mut scratch = ensemble.scratch();
+            let mut next = rows.iter().cycle();
+            group.bench_function(family.name(), |bencher| {
+                bencher.iter(|| {
+                    let row = black_box(next.next().expect("an endless iterator"));
+                    ensemble.answer(row, Subset(1), false, &mut scratch).expect("a sample")
+                });
+            });
+        }
+        let ensemble = synthetic::ensemble(&Family::ALL, shape, true, 1);
+        for (name, gated) in [("seven", false), ("gate-and-seven", true)] {
+            let mut scratch = ensemble.scratch();
+            let mut next = rows.iter().cycle();
+            group.bench_function(name, |bencher| {
+                bencher.iter(|| {
+                    let row = black_box(next.next().expect("an endless iterator"));
+                    ensemble.answer(row, Subset::all(7), gated, &mut scratch).expect("a sample")
+                });
+            });
+        }
+        group.finish();
+    }
+}
+
+/// What validation costs: every member's vote on many samples.
+fn many_votes(criterion: &mut Criterion) {
+    let shape = Shape::HAPT;
+    let mut group = criterion.benchmark_group("votes/hapt");
+    group.sample_size(10);
+    let rows = synthetic::rows(shape.width, 64, 5);
+    let samples = Features::new(shape.width, rows[..64].concat()).expect("finite whole rows");
+    group.throughput(Throughput::Elements(64));
+    for family in Family::ALL {
+        let ensemble = synthetic::ensemble(&[family], shape, false, 1);
+        group.bench_function(family.name(), |bencher| {
+            bencher.iter(|| ensemble.member_votes(black_box(&samples)));
+        });
+    }
+    group.finish();
+}
+
+/// What a swap costs before the first answer.
+fn decode(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("decode");
+    group.sample_size(10);
+    for (name, shape) in SHAPES {
+        let bytes = bundle::encode(&synthetic::ensemble(&Family::ALL, shape, true, 1));
+        group.throughput(Throughput::Bytes(bytes.len() as u64));
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| bundle::decode(black_box(&bytes)).expect("what was just written"));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, one_answer, many_votes, decode);
+criterion_main!(benches);
