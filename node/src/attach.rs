@@ -160,3 +160,136 @@ pub(crate) fn reachable(address: SocketAddr) -> SocketAddr {
         SocketAddr::V4(_) | SocketAddr::V6(_) => address,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{pin::Pin, sync::Arc};
+
+    use proto::v1::{
+        Assignment, ServedTask, ServingReport,
+        serving_control_server::{ServingControl, ServingControlServer},
+    };
+    use tokio::sync::Mutex;
+    use tokio_stream::{Stream, StreamExt as _, wrappers::TcpListenerStream};
+    use tonic::{Request, Response, Status, Streaming};
+
+    use super::*;
+    use crate::foreman::tests::{Begun, begin};
+
+    /// A worker that serves what it is told and remembers who told it.
+    #[derive(Clone, Default)]
+    struct Worker {
+        told: Arc<Mutex<Vec<Assignments>>>,
+    }
+
+    #[tonic::async_trait]
+    impl ServingControl for Worker {
+        type AttachStream = Pin<Box<dyn Stream<Item = Result<ServingReport, Status>> + Send>>;
+
+        async fn attach(
+            &self,
+            request: Request<Streaming<Assignments>>,
+        ) -> Result<Response<Self::AttachStream>, Status> {
+            let told = self.told.clone();
+            let reports = request.into_inner().then(move |message| {
+                let told = told.clone();
+                async move {
+                    let message = message?;
+                    let tasks = message.tasks.iter().map(|it| ServedTask {
+                        task: it.task.clone(),
+                        revision: it.revision,
+                        ..ServedTask::default()
+                    });
+                    let report =
+                        ServingReport { tasks: tasks.collect(), ..ServingReport::default() };
+                    told.lock().await.push(message);
+                    Ok(report)
+                }
+            });
+            Ok(Response::new(Box::pin(reports)))
+        }
+    }
+
+    async fn serve(listener: tokio::net::TcpListener, worker: Worker) {
+        let server = tonic::transport::Server::builder()
+            .add_service(ServingControlServer::new(worker))
+            .serve_with_incoming(TcpListenerStream::new(listener));
+        server.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn orders_go_down_reports_come_up_and_a_new_line_is_told_everything_again() {
+        let worker = Worker::default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let _worker = runtime::spawn::named("worker", serve(listener, worker.clone()));
+
+        let folder = tempfile::tempdir().unwrap();
+        let Begun { foreman, .. } = begin(folder.path(), None);
+        let (orders, intent) = watch::channel(None);
+        let introduction = Introduction {
+            token: "secret".to_owned(),
+            scheduler: "http://127.0.0.1:1".to_owned(),
+            device: "pi".to_owned(),
+        };
+        let (attached, mut is_attached) = watch::channel(false);
+        let line = {
+            let foreman = foreman.clone();
+            runtime::spawn::named("line", async move {
+                hold(address, &introduction, intent, &foreman, &attached).await;
+            })
+        };
+        is_attached.wait_for(|&it| it).await.unwrap();
+        {
+            let told = worker.told.lock().await;
+            assert_eq!(told[0].token, "secret");
+            assert!(!told[0].has_orders, "nobody has said anything yet");
+        }
+        let assignment = Assignment { task: "t".to_owned(), revision: 7, ..Assignment::default() };
+        orders.send_replace(Some(vec![assignment]));
+        let serves = async || {
+            let crate::foreman::Observation(report) =
+                foreman.ask(crate::foreman::Observe).await.unwrap();
+            report.serving.iter().any(|it| it.task == "t" && it.revision == 7)
+        };
+        let within = Duration::from_secs(20);
+        let seen = async {
+            while !serves().await {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(within, seen).await.unwrap();
+
+        // The line breaks, and the worker is told everything again.
+        line.abort();
+        worker.told.lock().await.clear();
+        let told = async {
+            while worker.told.lock().await.is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        let (attached, _) = watch::channel(false);
+        let introduction = Introduction {
+            token: "secret".to_owned(),
+            scheduler: String::new(),
+            device: "pi".to_owned(),
+        };
+        let intent = orders.subscribe();
+        let line = hold(address, &introduction, intent, &foreman, &attached);
+        tokio::select! {
+            () = line => panic!("the worker does not hang"),
+            told = tokio::time::timeout(within, told) => told.unwrap(),
+        }
+        let told = worker.told.lock().await;
+        assert!(told[0].has_orders);
+        assert_eq!(told[0].tasks[0].revision, 7);
+    }
+
+    #[test]
+    fn a_worker_that_listens_everywhere_is_reached_on_loopback() {
+        let of = |text: &str| reachable(text.parse().unwrap()).to_string();
+        assert_eq!(of("0.0.0.0:8001"), "127.0.0.1:8001");
+        assert_eq!(of("[::]:8001"), "[::1]:8001");
+        assert_eq!(of("192.168.0.7:8001"), "192.168.0.7:8001");
+    }
+}

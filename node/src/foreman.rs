@@ -425,3 +425,168 @@ impl Foreman {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::{fs, path::Path, time::Duration};
+
+    use kameo::actor::Spawn as _;
+
+    use super::*;
+    use crate::{measure::Declared, orders::Train, training::tests::config};
+
+    /// A foreman and the far ends of its lines.
+    pub(crate) struct Begun {
+        pub(crate) foreman: ActorRef<Foreman>,
+        pub(crate) intent: watch::Receiver<Option<Vec<v1::Assignment>>>,
+        pub(crate) living: watch::Receiver<usize>,
+        pub(crate) news: Arc<Notify>,
+    }
+
+    /// A foreman in `folder` whose trainings last until they are stopped.
+    pub(crate) fn begin(folder: &Path, orders: Option<Orders>) -> Begun {
+        let script = "case $3 in *bad*) echo it is bad >&2; exit 1;; *quick*) exit 0;; esac\n\
+                      exec cat >/dev/null";
+        let (intent, intent_seen) = watch::channel(None);
+        let (peers, _) = watch::channel(BTreeMap::new());
+        let (_, rtt) = watch::channel(Vec::new());
+        let (living, living_seen) = watch::channel(0);
+        let news = Arc::new(Notify::new());
+        let declared = Declared { cpu_cores: Some(1.5), memory_bytes: None };
+        let foreman = Foreman::spawn_with_mailbox(
+            Beginning {
+                config: Arc::new(config(folder, script)),
+                boot: 1,
+                meter: Meter::new(declared, 2.0).unwrap(),
+                speed: Speed {
+                    madd_ns: 1.0,
+                    byte_ns: 1.0,
+                    node_ns: 1.0,
+                    exp_ns: 1.0,
+                    call_ns: 1.0,
+                },
+                share_by: "none",
+                notes: Vec::new(),
+                orders,
+                lines: Lines { intent, peers, rtt, living, news: news.clone() },
+            },
+            kameo::mailbox::bounded(16),
+        );
+        Begun { foreman, intent: intent_seen, living: living_seen, news }
+    }
+
+    fn orders(generation: u64, jobs: &[(&str, u64)]) -> Orders {
+        let train = |&(job, attempt): &(&str, u64)| {
+            (job.to_owned(), Train { attempt, task: "t".to_owned() })
+        };
+        Orders {
+            generation,
+            serving: BTreeMap::new(),
+            jobs: jobs.iter().map(train).collect(),
+            peers: BTreeMap::new(),
+            heartbeat_ms: 1_000,
+            lease_ms: 5_000,
+        }
+    }
+
+    /// The jobs in the report once it is as it should be.
+    async fn until(begun: &Begun, should: &[(&str, u64, v1::JobState)]) -> v1::NodeReport {
+        let as_it_should = async {
+            loop {
+                let Observation(report) = begun.foreman.ask(Observe).await.unwrap();
+                let is: Vec<_> = report
+                    .jobs
+                    .iter()
+                    .map(|job| (job.job.as_str(), job.attempt, job.state()))
+                    .collect();
+                if is == should {
+                    return report;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), as_it_should).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_runs_follows_the_newest_orders_and_no_older_ones() {
+        use v1::JobState::{Done, Failed, Running};
+        let folder = tempfile::tempdir().unwrap();
+        let begun = begin(folder.path(), None);
+        begun.foreman.ask(Obey(orders(5, &[("bad", 1), ("long", 1), ("quick", 1)]))).await.unwrap();
+        assert_eq!(begun.intent.borrow().as_deref(), Some(&[][..]));
+        let report =
+            until(&begun, &[("bad", 1, Failed), ("long", 1, Running), ("quick", 1, Done)]).await;
+        assert!(report.jobs[0].fault.contains("it is bad"), "{}", report.jobs[0].fault);
+        assert_eq!(report.generation, 5);
+
+        begun.foreman.ask(Obey(orders(4, &[]))).await.unwrap();
+        until(&begun, &[("bad", 1, Failed), ("long", 1, Running), ("quick", 1, Done)]).await;
+
+        // A failed run is forgotten with its order; its next attempt is another run.
+        begun.foreman.ask(Obey(orders(6, &[("bad", 2), ("long", 2)]))).await.unwrap();
+        until(&begun, &[("bad", 2, Failed), ("long", 2, Running)]).await;
+
+        begun.foreman.ask(StopRuns).await.unwrap();
+        let mut living = begun.living.clone();
+        let ended = living.wait_for(|&living| living == 0);
+        tokio::time::timeout(Duration::from_secs(20), ended).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn orders_are_on_disk_before_they_are_obeyed_and_outlive_the_node() {
+        let folder = tempfile::tempdir().unwrap();
+        let begun = begin(folder.path(), None);
+        let mut ordered = orders(7, &[("long", 3)]);
+        let serve = crate::orders::Serve {
+            generation: 2,
+            revision: 9,
+            digest: [1; 32],
+            members: vec![0, 2],
+            gated: true,
+        };
+        ordered.serving.insert("t".to_owned(), serve);
+        begun.foreman.ask(Obey(ordered.clone())).await.unwrap();
+        begun.foreman.kill();
+        begun.foreman.wait_for_shutdown().await;
+        let kept: Option<Orders> = folder::read_json(&folder.path().join("orders.json")).unwrap();
+        assert_eq!(kept.as_ref(), Some(&ordered));
+
+        let begun = begin(folder.path(), kept);
+        let lost = [("long", 3, v1::JobState::Failed)];
+        let report = until(&begun, &lost).await;
+        assert_eq!(report.jobs[0].fault, "the node was restarted while it ran");
+        let serving = begun.intent.borrow().clone().unwrap();
+        assert_eq!(serving, ordered.assignments(), "served without a scheduler");
+        // The same orders again start nothing: the next attempt is the scheduler's to decide.
+        begun.foreman.ask(Obey(ordered)).await.unwrap();
+        until(&begun, &lost).await;
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_takes_no_orders_is_reported_and_they_are_obeyed_all_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let begun = begin(folder.path(), None);
+        // A folder where the file should be.
+        fs::create_dir(folder.path().join("orders.json")).unwrap();
+        begun.foreman.ask(Obey(orders(1, &[("quick", 1)]))).await.unwrap();
+        let report = until(&begun, &[("quick", 1, v1::JobState::Done)]).await;
+        assert!(report.notes[0].contains("not on disk"), "{:?}", report.notes);
+    }
+
+    #[tokio::test]
+    async fn the_address_stays_while_a_worker_is_started_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let begun = begin(folder.path(), None);
+        assert_eq!(until(&begun, &[]).await.serving_address, "");
+        let grpc = "127.0.0.1:8001".parse().unwrap();
+        begun.foreman.tell(ServingUp { pid: 1, grpc }).await.unwrap();
+        assert_eq!(until(&begun, &[]).await.serving_address, "127.0.0.1:8001");
+        tokio::time::timeout(Duration::from_secs(5), begun.news.notified()).await.unwrap();
+        begun.foreman.tell(ServingDown { why: "it ended".to_owned() }).await.unwrap();
+        let report = until(&begun, &[]).await;
+        assert_eq!(report.serving_address, "127.0.0.1:8001");
+        assert!(report.notes[0].contains("it ended"), "{:?}", report.notes);
+        assert_eq!(report.capacity.unwrap().cpu_share, 0.75);
+    }
+}

@@ -170,3 +170,105 @@ fn ticks(period: Duration) -> tokio::time::Interval {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{pin::Pin, sync::Mutex};
+
+    use proto::v1::{
+        NodeOrders,
+        fleet_server::{Fleet, FleetServer},
+    };
+    use tokio_stream::{Stream, StreamExt as _, wrappers::TcpListenerStream};
+    use tonic::{Request, Response, Status, Streaming};
+
+    use super::*;
+    use crate::foreman::tests::{Begun, begin};
+
+    /// A scheduler that answers each report with what it is told to answer.
+    #[derive(Clone, Default)]
+    struct Scheduler {
+        reports: Arc<Mutex<Vec<NodeReport>>>,
+        answer: Arc<Mutex<NodeOrders>>,
+        /// Breaks off instead of answering.
+        broken: Arc<Mutex<bool>>,
+    }
+
+    #[tonic::async_trait]
+    impl Fleet for Scheduler {
+        type LeaseStream = Pin<Box<dyn Stream<Item = Result<NodeOrders, Status>> + Send>>;
+
+        async fn lease(
+            &self,
+            request: Request<Streaming<NodeReport>>,
+        ) -> Result<Response<Self::LeaseStream>, Status> {
+            let scheduler = self.clone();
+            let orders = request.into_inner().map(move |report| {
+                scheduler.reports.lock().unwrap().push(report?);
+                if *scheduler.broken.lock().unwrap() {
+                    return Err(Status::unavailable("restarting"));
+                }
+                Ok(scheduler.answer.lock().unwrap().clone())
+            });
+            Ok(Response::new(Box::pin(orders)))
+        }
+    }
+
+    async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+        let waited = async {
+            while !holds() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(Duration::from_secs(20), waited).await.unwrap_or_else(|_| panic!("{what}"));
+    }
+
+    #[tokio::test]
+    async fn a_lease_survives_a_scheduler_that_breaks_off_and_orders_that_make_no_sense() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let scheduler = Scheduler::default();
+        let answer = |generation, digest: usize| NodeOrders {
+            generation,
+            serving: vec![proto::v1::Assignment {
+                task: "t".to_owned(),
+                digest: vec![1; digest].into(),
+                ..proto::v1::Assignment::default()
+            }],
+            heartbeat_ms: 50,
+            lease_ms: 5_000,
+            ..NodeOrders::default()
+        };
+        *scheduler.answer.lock().unwrap() = answer(3, 32);
+        let serve = tonic::transport::Server::builder()
+            .add_service(FleetServer::new(scheduler.clone()))
+            .serve_with_incoming(TcpListenerStream::new(listener));
+        let _server = runtime::spawn::named("scheduler", serve);
+
+        let folder = tempfile::tempdir().unwrap();
+        let Begun { foreman, news, .. } = begin(folder.path(), None);
+        let drain = Drain::new();
+        let lease =
+            Lease { scheduler: format!("http://{address}"), foreman, news, drain: drain.clone() };
+        let held = runtime::spawn::named("lease", lease.hold());
+        let last = || scheduler.reports.lock().unwrap().last().cloned();
+        let generation = || last().map_or(0, |report| report.generation);
+        until("the first orders", || generation() == 3).await;
+
+        *scheduler.broken.lock().unwrap() = true;
+        let before = scheduler.reports.lock().unwrap().len();
+        until("tries again", || before + 3 < scheduler.reports.lock().unwrap().len()).await;
+        *scheduler.broken.lock().unwrap() = false;
+
+        *scheduler.answer.lock().unwrap() = answer(4, 31);
+        until("a note of nonsense", || last().is_some_and(|it| !it.notes.is_empty())).await;
+        assert_eq!(generation(), 3, "and the last good orders stay");
+
+        *scheduler.answer.lock().unwrap() = answer(5, 32);
+        until("newer orders", || generation() == 5).await;
+        until("no note any more", || last().is_some_and(|it| it.notes.is_empty())).await;
+
+        drain.ask();
+        timeout(Duration::from_secs(5), held).await.unwrap().unwrap();
+    }
+}

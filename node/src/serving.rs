@@ -313,6 +313,7 @@ impl Keeper {
             () = self.drain.wait() => {
                 worker.process.stop(DRAIN_MAX).await;
                 reap(worker.child.as_mut()).await;
+                self.retract();
                 return End::Drained;
             }
             () = worker.process.ended() => {}
@@ -335,6 +336,19 @@ impl Keeper {
         let up = ServingUp { pid: card.pid, grpc: card.grpc };
         if self.foreman.tell(up).await.is_err() {
             tracing::debug!("the node is ending");
+        }
+    }
+}
+
+impl Keeper {
+    /// Nobody answers there any more. Left as it is while a worker is started again: the next one
+    /// answers at the same place.
+    fn retract(&self) {
+        let path = addresses_path(&self.config.data_dir);
+        if let Err(error) = fs::remove_file(&path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, path = %path.display(), "not removed");
         }
     }
 }

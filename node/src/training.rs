@@ -123,7 +123,7 @@ pub(crate) fn fault(status: &str, log: &Log) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt as _};
 
     use super::*;

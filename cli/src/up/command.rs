@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::builder::FalseyValueParser;
 use runtime::{Drain, Exit};
 
-use super::{Config, UpError};
+use super::Config;
 use crate::{
     failure::{Doing as _, Failure},
     lab::Fleet,
@@ -61,6 +61,5 @@ pub(crate) async fn run(options: Options, drain: Drain) -> Result<Exit, Failure>
         tracing::info!(addresses = shown, "everything answers");
         println!("ready");
     });
-    let doing = || "not everything is up".to_owned();
-    Box::pin(run).await.map_err(UpError::from).doing(doing)
+    Ok(Box::pin(run).await?)
 }
