@@ -84,7 +84,7 @@ pub(crate) async fn correct(
                 }
             } else if event.kind.contains("refused") && !event.kind.contains("correction") {
                 return Ok(Learnt::Refused { why: event.text });
-            } else if event.kind.contains("training") {
+            } else if matches!(event.kind.as_str(), "training.queued" | "training.started") {
                 stage.story.detail(&event.text)?;
             }
         }

@@ -95,7 +95,7 @@ pub(crate) fn read(source: &Source) -> Result<Read, Failure> {
         classes: classes.cells.into_iter().map(|(_, name)| name).collect(),
         background: classes.background,
         group: source.group.clone(),
-        after_corrections: CORRECTIONS,
+        after_corrections: split.traffic.len().min(CORRECTIONS),
         missed_events_max: 0.05,
     };
     Ok(Read { task, split, ignored: table.ignored })
@@ -187,7 +187,7 @@ pub(crate) async fn tell(admin: Admin, mut story: Story, read: Read) -> Result<S
     stage.story.say(format!("{:<16} {}{missed}", "all traffic", whole.words()))?;
 
     stage.story.chapter("Correct, learn again, compare")?;
-    let chosen = correcting::choose(&seen, &answers, CORRECTIONS);
+    let chosen = correcting::choose(&seen, &answers, stage.task.after_corrections);
     let parts: Vec<Part> = by_group(&split.held_out);
     closing::compare(&mut stage, &parts, &seen, &answers, &chosen).await?;
     stage.report.notes.extend([
