@@ -126,7 +126,20 @@ impl Command {
         match self {
             Self::ServingWorker(_) => cores.clamp(2, 64),
             Self::Up(_) | Self::Scheduler(_) => cores.clamp(2, 8),
-            _ => 2,
+            Self::Demo(_)
+            | Self::Node(_)
+            | Self::TrainingWorker(_)
+            | Self::Task(_)
+            | Self::Data(_)
+            | Self::Train(_)
+            | Self::Predict(_)
+            | Self::Evaluate(_)
+            | Self::Feedback(_)
+            | Self::Device(_)
+            | Self::Placement(_)
+            | Self::Model(_)
+            | Self::Events(_)
+            | Self::Completion(_) => 2,
         }
     }
 }

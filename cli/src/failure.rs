@@ -1,7 +1,7 @@
 //! How a command ends: what scripts see (the exit status) and what people read (the reason, and
 //! what to do next).
 
-use std::{error::Error, io::ErrorKind, process::ExitCode};
+use std::{error::Error, io::ErrorKind::BrokenPipe, process::ExitCode};
 
 use client::ClientError;
 use runtime::Report;
@@ -90,16 +90,16 @@ impl Failure {
 impl<E: Error + Send + Sync + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
         let mut failure = Self::new(Report(&error).to_string());
-        let mut cause: Option<&(dyn Error + 'static)> = Some(&error);
+        let first: &(dyn Error + 'static) = &error;
+        if first.downcast_ref::<std::io::Error>().is_some_and(|it| it.kind() == BrokenPipe) {
+            // Whoever read our output has seen enough.
+            failure.outcome = Outcome::Done;
+        }
+        let mut cause = Some(first);
         while let Some(error) = cause {
             if let Some(error) = error.downcast_ref::<ClientError>() {
-                (failure.outcome, failure.hint) = refused(error);
-            }
-            if let Some(error) = error.downcast_ref::<std::io::Error>()
-                && error.kind() == ErrorKind::BrokenPipe
-            {
-                // Whoever read the output has seen enough.
-                failure.outcome = Outcome::Done;
+                failure.outcome = outcome(error.code());
+                failure.hint = hint(error).map(str::to_owned);
             }
             cause = error.source();
         }
@@ -107,27 +107,42 @@ impl<E: Error + Send + Sync + 'static> From<E> for Failure {
     }
 }
 
-/// What a refusal means for scripts and for people.
-fn refused(error: &ClientError) -> (Outcome, Option<String>) {
-    let outcome = match error.code() {
+/// What a refusal means for scripts.
+fn outcome(code: Code) -> Outcome {
+    match code {
         Code::NotFound => Outcome::NotFound,
         Code::PermissionDenied | Code::Unauthenticated => Outcome::Denied,
-        _ => Outcome::Error,
-    };
-    let hint = match error {
-        ClientError::Unreachable { .. } => {
+        Code::Ok
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::InvalidArgument
+        | Code::DeadlineExceeded
+        | Code::AlreadyExists
+        | Code::ResourceExhausted
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::Unimplemented
+        | Code::Internal
+        | Code::Unavailable
+        | Code::DataLoss => Outcome::Error,
+    }
+}
+
+/// What people could do about a refusal.
+fn hint(error: &ClientError) -> Option<&'static str> {
+    Some(match (error, error.code()) {
+        (ClientError::Unreachable { .. }, _) => {
             "start one with `sensemble up --data-dir DIR`, or say where it is with --scheduler"
         }
-        ClientError::Address { .. } => "an address looks like 127.0.0.1:7400",
-        ClientError::Nonsense { .. } => "are both sides of the same version?",
-        ClientError::Refused(status) => match status.code() {
-            Code::ResourceExhausted => "it is busy: try again in a moment",
-            Code::Unavailable => "the connection was lost: is it still running?",
-            Code::Unimplemented => "are both sides of the same version?",
-            _ => return (outcome, None),
-        },
-    };
-    (outcome, Some(hint.to_owned()))
+        (ClientError::Address { .. }, _) => "an address looks like 127.0.0.1:7400",
+        (ClientError::Nonsense { .. }, _) | (_, Code::Unimplemented) => {
+            "are both sides of the same version?"
+        }
+        (_, Code::ResourceExhausted) => "it is busy: try again in a moment",
+        (_, Code::Unavailable) => "the connection was lost: is it still running?",
+        (ClientError::Refused(_), _) => return None,
+    })
 }
 
 /// Says what was being done when something failed.
@@ -177,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_reader_that_has_seen_enough_is_no_error() {
-        let failure = Failure::from(std::io::Error::from(ErrorKind::BrokenPipe));
+        let failure = Failure::from(std::io::Error::from(BrokenPipe));
         assert_eq!(failure.outcome, Outcome::Done);
     }
 }

@@ -5,8 +5,6 @@ pub(crate) mod scheduler;
 pub(crate) mod serving_worker;
 pub(crate) mod training_worker;
 
-mod pending;
-
 use std::io;
 
 use runtime::Drain;

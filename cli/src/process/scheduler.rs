@@ -5,8 +5,6 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::builder::FalseyValueParser;
 use runtime::Exit;
 
-use super::pending::scheduler;
-
 use crate::failure::{Doing as _, Failure};
 
 /// What the scheduler may be told.

@@ -2,8 +2,6 @@
 
 use runtime::Exit;
 
-use super::pending::training_worker;
-
 use crate::failure::{Doing as _, Failure};
 
 /// What a training worker may be told. Where the scheduler is, `--scheduler` says.

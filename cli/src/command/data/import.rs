@@ -142,7 +142,7 @@ impl Labels {
             task.classes.iter().map(String::as_str).zip(0..).collect();
         let mut ids: HashMap<String, u32> =
             by_name.iter().map(|(name, id)| ((*name).to_owned(), *id)).collect();
-        let from_task = task.label_ids.iter().map(|(cell, name)| (cell, name));
+        let from_task = task.label_ids.iter();
         let from_file = file.into_iter().flat_map(|file| &file.classes).map(|it| (&it.0, &it.1));
         // A classes file that was named just now knows better than the task file.
         for (cell, name) in from_task.chain(from_file) {
