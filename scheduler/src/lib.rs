@@ -148,11 +148,17 @@ pub async fn run(config: Config, drain: Drain) -> Result<Exit, RunError> {
     let root = Root::spawn(Beginning { vault, limits });
     root.wait_for_startup().await;
     let started = root.ask(Crew).await.map_err(|_| RunError::Actors)?;
+    let (registry, controller) = (started.desk.registry.clone(), started.controller.clone());
     let exit = serve(&data_dir, listener, &root, started, &drain).await;
 
-    // The controller first: it asks the registry. What is told to the registry is in the state.
+    // From the top down: a root that is gone restarts nobody, and the controller asks the registry.
+    // What was acknowledged is in the state already.
     root.kill();
     root.wait_for_shutdown().await;
+    controller.kill();
+    controller.wait_for_shutdown().await;
+    registry.kill();
+    registry.wait_for_shutdown().await;
     state.close().await;
     tracing::info!("scheduler stopped");
     exit

@@ -17,3 +17,8 @@ pub use choice::{Candidate, Choice, Promise, promise};
 pub use explain::explain;
 pub use problem::{Device, Measured, Offer, Problem, Reach, TaskFacts};
 pub use solve::{Placed, Plan, Previous, Verdict, solve};
+
+#[cfg(test)]
+mod cases;
+#[cfg(test)]
+mod properties;

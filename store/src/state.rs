@@ -29,7 +29,7 @@ pub struct State {
     writer: SqlitePool,
     readers: SqlitePool,
     /// Held for as long as the file is open, so that two processes never write one state.
-    _lock: File,
+    lock: File,
 }
 
 /// Why a state file was not opened.
@@ -123,7 +123,7 @@ impl State {
             .connect_with(options.read_only(true))
             .await
             .map_err(open_error)?;
-        Ok(Self { writer, readers, _lock: lock })
+        Ok(Self { writer, readers, lock })
     }
 
     /// The one connection that may write.
@@ -138,10 +138,13 @@ impl State {
         &self.readers
     }
 
-    /// Writes the log back into the file and closes it.
+    /// Writes the log back into the file, closes it and lets others open it.
     pub async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
+        if let Err(error) = self.lock.unlock() {
+            tracing::warn!(%error, "the state stays locked until this process ends");
+        }
     }
 }
 

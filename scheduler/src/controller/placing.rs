@@ -18,8 +18,8 @@ use crate::{
     task_file::Task,
 };
 
-/// Seconds that a serving worker's quantiles look back.
-const SERVICE_WINDOW_S: f64 = 60.0;
+/// Seconds that a serving worker's quantiles look back: between 30 and 60, as its windows turn.
+const SERVICE_WINDOW_S: f64 = 45.0;
 
 /// Could this task be held anywhere?
 pub struct Admit {

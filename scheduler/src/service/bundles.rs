@@ -1,6 +1,6 @@
 //! Bundles, found by their content.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use proto::{
     BUNDLE_BYTES_MAX, CHUNK_BYTES,
@@ -12,6 +12,8 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{Answers, Services};
 use crate::error::{bundle_error, malformed};
 
+/// A bundle of which nothing comes for this long is given up.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// Chunks that wait for a slow receiver.
 const CHUNKS_WAITING: usize = 4;
 
@@ -45,7 +47,12 @@ impl Bundles for Services {
                 )));
             }
             bytes.extend_from_slice(&chunk.data);
-            next = chunks.message().await?;
+            next = tokio::time::timeout(SILENCE_MAX, chunks.message()).await.map_err(|_| {
+                Status::deadline_exceeded(format!(
+                    "nothing came for {} s; put the bundle again",
+                    SILENCE_MAX.as_secs()
+                ))
+            })??;
         }
         if u64::try_from(bytes.len()) != Ok(length) {
             return Err(Status::invalid_argument(format!(

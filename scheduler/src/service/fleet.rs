@@ -60,6 +60,7 @@ impl Services {
                 () = self.drain.wait() => {
                     return Err(Status::unavailable("the scheduler is stopping"));
                 }
+                () = sender.closed() => return Ok(()),
                 report = reports.message() => {
                     let Some(message) = report? else { return Ok(()) };
                     let generation = message.generation;
