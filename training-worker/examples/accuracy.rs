@@ -1,179 +1,189 @@
-//! Trains on the real data sets as a job does, and says how accurate each family and the vote are.
-use std::collections::BTreeMap;
-use std::time::Instant;
+//! Trains on the real data sets with the code of a job, and says what became of their test part.
+//!
+//! ```text
+//! cargo run --release -p training-worker --example accuracy [hapt13|hapt6|room] [DATA] [FAMILY…]
+//! ```
+//!
+//! `DATA` is the folder with `hapt/` and `room_occupancy/`, `../shared/data` by default. Only rows of
+//! the training part are shown to the workbench, which parts them itself.
+#![expect(clippy::print_stdout, reason = "it is for people to read")]
 
-use models::member::Buffers;
-use models::*;
-use training_worker::fit::*;
+use std::{collections::BTreeMap, error::Error, fs::File, path::Path, sync::Arc};
 
-struct Table {
+use models::{ClassId, Confusion, Family, Features, Schema, Subset};
+use proto::v1::SampleChunk;
+use tokio::time::Instant;
+use training_worker::{
+    fit::Stop,
+    material::Material,
+    plan::{self, Size},
+    table::Table,
+    workbench::{Terms, Workbench},
+};
+
+/// A file: features, then `label`, then columns about the row.
+struct Sheet {
     names: Vec<String>,
-    width: usize,
     values: Vec<f32>,
     labels: Vec<u16>,
-    extra: BTreeMap<String, Vec<String>>,
+    about: BTreeMap<String, Vec<String>>,
 }
 
-fn read(path: &str) -> Table {
-    let file = std::fs::File::open(path).unwrap();
-    let mut reader = csv::Reader::from_reader(flate2::read::GzDecoder::new(file));
-    let headers = reader.headers().unwrap().clone();
-    let width = headers.iter().position(|it| it == "label").unwrap();
-    let mut t = Table {
-        names: headers.iter().take(width).map(String::from).collect(),
-        width,
-        values: vec![],
-        labels: vec![],
-        extra: BTreeMap::new(),
-    };
+fn read(path: &Path) -> Result<Sheet, Box<dyn Error>> {
+    let mut reader = csv::Reader::from_reader(flate2::read::GzDecoder::new(File::open(path)?));
+    let headers = reader.headers()?.clone();
+    let width = headers.iter().position(|name| name == "label").ok_or("no column label")?;
+    let names = headers.iter().take(width).map(String::from).collect();
+    let mut sheet = Sheet { names, values: vec![], labels: vec![], about: BTreeMap::new() };
     for record in reader.records() {
-        let record = record.unwrap();
+        let record = record?;
         for (at, cell) in record.iter().enumerate() {
             if at < width {
-                t.values.push(cell.parse().unwrap());
+                sheet.values.push(cell.parse()?);
             } else if at == width {
-                t.labels.push(cell.parse().unwrap());
+                sheet.labels.push(cell.parse()?);
             } else {
-                t.extra.entry(headers[at].to_string()).or_default().push(cell.to_string());
+                sheet.about.entry(headers[at].to_owned()).or_default().push(cell.to_owned());
             }
         }
     }
-    t
+    Ok(sheet)
 }
 
-fn main() {
-    let which = std::env::args().nth(1).unwrap();
-    let only: Vec<String> = std::env::args().skip(2).collect();
-    let base = std::env::var("DATA").unwrap_or("../shared/data".into());
-    let (table, test, group): (Table, Vec<bool>, Vec<u32>) = match which.as_str() {
-        "room" => {
-            let t = read(&format!("{base}/room_occupancy/room_occupancy.csv.gz"));
-            let test = t.extra["day"]
-                .iter()
-                .map(|d| !["2017-12-22", "2017-12-24", "2017-12-25"].contains(&d.as_str()))
-                .collect();
-            (t, test, vec![])
-        }
-        _ => {
-            let mut t = read(&format!("{base}/hapt/hapt_features.csv.gz"));
-            if which == "hapt6" {
-                let keep: Vec<usize> =
-                    (0..t.labels.len()).filter(|&i| (1..=6).contains(&t.labels[i])).collect();
-                t.values = keep
-                    .iter()
-                    .flat_map(|&i| t.values[i * t.width..(i + 1) * t.width].to_vec())
-                    .collect();
-                t.labels = keep.iter().map(|&i| t.labels[i] - 1).collect();
-                for v in t.extra.values_mut() {
-                    *v = keep.iter().map(|&i| v[i].clone()).collect();
-                }
-            }
-            let test = t.extra["split"].iter().map(|d| d == "test").collect();
-            let g = t.extra["subject"].iter().map(|d| d.parse().unwrap()).collect();
-            (t, test, g)
-        }
+/// A data set: which rows are for training, in which groups, and what the background is.
+struct Set {
+    names: Vec<String>,
+    samples: Features,
+    labels: Vec<u16>,
+    groups: Vec<String>,
+    test: Vec<bool>,
+    background: Option<ClassId>,
+}
+
+fn hapt(data: &Path, six: bool) -> Result<Set, Box<dyn Error>> {
+    let sheet = read(&data.join("hapt/hapt_features.csv.gz"))?;
+    let samples = Features::new(sheet.names.len(), sheet.values)?;
+    let rows: Vec<usize> = (0..sheet.labels.len())
+        .filter(|&row| !six || (1..=6).contains(&sheet.labels[row]))
+        .collect();
+    Ok(Set {
+        names: sheet.names,
+        samples: samples.select(&rows),
+        labels: rows.iter().map(|&row| sheet.labels[row] - u16::from(six)).collect(),
+        groups: rows.iter().map(|&row| sheet.about["subject"][row].clone()).collect(),
+        test: rows.iter().map(|&row| sheet.about["split"][row] == "test").collect(),
+        background: (!six).then_some(ClassId(0)),
+    })
+}
+
+fn room(data: &Path) -> Result<Set, Box<dyn Error>> {
+    let sheet = read(&data.join("room_occupancy/room_occupancy.csv.gz"))?;
+    let training = ["2017-12-22", "2017-12-24", "2017-12-25"];
+    let test = sheet.about["day"].iter().map(|day| !training.contains(&day.as_str())).collect();
+    Ok(Set {
+        samples: Features::new(sheet.names.len(), sheet.values)?,
+        names: sheet.names,
+        labels: sheet.labels,
+        groups: vec![],
+        test,
+        background: Some(ClassId(0)),
+    })
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let which = arguments.next().unwrap_or_else(|| "hapt13".to_owned());
+    let data = arguments.next().unwrap_or_else(|| "../shared/data".to_owned());
+    let families: Vec<Family> = arguments.filter_map(|name| Family::parse(&name)).collect();
+    let set = match which.as_str() {
+        "room" => room(Path::new(&data))?,
+        "hapt6" => hapt(Path::new(&data), true)?,
+        _ => hapt(Path::new(&data), false)?,
     };
-    let classes = usize::from(*table.labels.iter().max().unwrap()) + 1;
-    let all = Features::new(table.width, table.values).unwrap();
-    let train: Vec<usize> = (0..test.len()).filter(|&i| !test[i]).collect();
-    let tests: Vec<usize> = (0..test.len()).filter(|&i| test[i]).collect();
-    let tl: Vec<u16> = train.iter().map(|&i| table.labels[i]).collect();
-    let tg: Vec<u32> =
-        if group.is_empty() { vec![] } else { train.iter().map(|&i| group[i]).collect() };
-    let split = training_worker::split::split(&tl, &tg, classes, 1).unwrap();
+    let classes = usize::from(set.labels.iter().copied().max().unwrap_or(0)) + 1;
+    let names = (0..classes).map(|class| format!("class {class}")).collect();
+    let schema = Schema::new(set.names.clone(), names, set.background)?;
+
+    let rows = |test: bool| -> Vec<usize> {
+        (0..set.test.len()).filter(|&row| set.test[row] == test).collect()
+    };
+    let mut table = Table::new(set.samples.width(), classes);
+    for rows in rows(false).chunks(1000) {
+        table.take(&SampleChunk {
+            width: u32::try_from(set.samples.width())?,
+            values: proto::parse::pack(set.samples.select(rows).values()),
+            labels: rows.iter().map(|&row| u32::from(set.labels[row])).collect(),
+            groups: rows.iter().filter_map(|&row| set.groups.get(row).cloned()).collect(),
+            ..SampleChunk::default()
+        })?;
+    }
+    let began = Instant::now();
+    let material = Arc::new(Material::new(schema, table, 1)?);
+    let (training, kind) = (material.training.len(), material.kind);
+    let (validation, held_out) = (material.validation.truth.len(), material.held_out.truth.len());
     println!(
-        "{} {} {} {:?}",
-        split.training.len(),
-        split.validation.len(),
-        split.held_out.len(),
-        split.kind
+        "{which}: {training} training, {validation} validation, {held_out} held out, by {}",
+        kind.name()
     );
-    let mut fit_rows: Vec<usize> = split.training.iter().map(|&i| train[i]).collect();
-    if std::env::var("ALL").is_ok() {
-        fit_rows = train.clone();
-    }
-    if std::env::var("TV").is_ok() {
-        fit_rows.extend(split.validation.iter().map(|&i| train[i]));
-        fit_rows.sort();
-    }
-    let valid: Vec<usize> = split.validation.iter().map(|&i| train[i]).collect();
-    let x = all.select(&fit_rows);
-    let y: Vec<u16> = fit_rows.iter().map(|&i| table.labels[i]).collect();
-    let t0 = Instant::now();
-    let standard = Preparation { steps: vec![standardise(&x)] };
-    let xs = standard.features(&x).unwrap();
-    println!("standardise {:.2}", t0.elapsed().as_secs_f64());
-    let t0 = Instant::now();
-    let mut projected = standard.clone();
-    projected.steps.push(principal_components(&xs, 48).unwrap());
-    let xp = projected.features(&x).unwrap();
-    println!("project {:.2}", t0.elapsed().as_secs_f64());
+
+    let tests = rows(true);
+    let truth: Vec<ClassId> = tests.iter().map(|&row| ClassId(set.labels[row])).collect();
+    let tests = set.samples.select(&tests);
+    let size = Size { rows: training, width: set.samples.width(), classes };
     let stop = Stop::default();
-    let mut votes = vec![];
-    let _ = table.names;
-    for family in Family::ALL {
-        if !only.is_empty() && !only.iter().any(|o| o == family.name()) {
-            continue;
+    let terms = Terms { seed: 1, threads: 1, missed_events_max: 0.02 };
+    let mut bench = Workbench::new(material, terms);
+    let (mut first, mut measuring) = (None, 0.0);
+    for (at, recipe) in plan::order(&families, size).into_iter().enumerate() {
+        let clock = || began.elapsed().as_secs_f64();
+        bench.add(&recipe, &stop, &clock)?;
+        if 0 < at {
+            bench.add_gates(&stop)?;
         }
-        let recipe = Recipe::of(family);
-        let (p, rows) = match recipe.preparing() {
-            Preparing::Nothing => (Preparation::default(), &x),
-            Preparing::Standardised => (standard.clone(), &xs),
-            Preparing::Projected => (projected.clone(), &xp),
+        let assembled = bench.assemble()?;
+        let bytes = models::bundle::encode(&assembled.ensemble).len();
+        let stands = began.elapsed().as_secs_f64() - measuring;
+        first.get_or_insert(stands);
+
+        // What follows is about the test part, which the workbench never sees.
+        let asked = Instant::now();
+        let all = Subset::all(assembled.ensemble.members().len());
+        let alone = Subset(1 << at);
+        let score = |subset: Subset, gated: bool| -> Result<Confusion, models::ShapeError> {
+            let given = assembled.ensemble.predict(&tests, subset, gated)?;
+            Ok(Confusion::of(classes, &truth, &given))
         };
-        let t0 = Instant::now();
-        let model = fit(
-            &recipe,
-            &Lesson { samples: rows, labels: &y, classes, seed: 1, threads: 1, stop: &stop },
-        )
-        .unwrap();
-        let fit_s = t0.elapsed().as_secs_f64();
-        let mut scores = vec![0.0; classes];
-        let mut buffers = Buffers::default();
-        let mut acc = |rows: &[usize]| -> (f64, Vec<u16>) {
-            let v: Vec<u16> = rows
-                .iter()
-                .map(|&i| model.vote(&p.apply(all.row(i)), &mut scores, &mut buffers).0)
-                .collect();
-            (
-                v.iter().zip(rows).filter(|(v, i)| **v == table.labels[**i]).count() as f64
-                    / rows.len() as f64,
-                v,
-            )
-        };
-        let t0 = Instant::now();
-        let (at, v) = acc(&tests);
-        let us = t0.elapsed().as_secs_f64() * 1e6 / tests.len() as f64;
-        let (av, _) = acc(&valid);
+        let (member, vote) = (score(alone, false)?, score(all, false)?);
+        let last = assembled.members[at];
         println!(
-            "{:11} fit {fit_s:6.2}s  val {av:.4}  test {at:.4}  {us:.1} us  {} kB",
-            family.name(),
-            model.bytes() / 1024
+            "{stands:6.2} s  {:10} fit {:5.2} s (plan {:5.2}), weight {:.2}, validation {:.4}, test {:.4} | vote: held out {:.4}, test {:.4} balanced {:.4} missed {:.4} | {} kB",
+            last.family.name(),
+            last.fit_seconds,
+            plan::seconds(&recipe, size),
+            last.weight,
+            last.accuracy,
+            member.accuracy().value(),
+            assembled.held_out.accuracy().value(),
+            vote.accuracy().value(),
+            vote.balanced_accuracy(),
+            vote.missed_events(set.background).value(),
+            bytes / 1024,
         );
-        votes.push((av, v));
+        if let Some(gate) = assembled.gate {
+            let gated = score(all, true)?;
+            println!(
+                "          gate {}: stops {:.3} of validation, misses {:.4}; vote behind it: test {:.4} missed {:.4}",
+                assembled.ensemble.gate().map_or("", |gate| gate.member.family.name()),
+                gate.stopped.value(),
+                gate.missed.value(),
+                gated.accuracy().value(),
+                gated.missed_events(set.background).value(),
+            );
+        }
+        measuring += asked.elapsed().as_secs_f64();
     }
-    let mut right = 0;
-    let mut missed = 0;
-    let mut events = 0;
-    for (k, &i) in tests.iter().enumerate() {
-        let mut tally = vec![0.0_f64; classes];
-        for (a, v) in &votes {
-            tally[usize::from(v[k])] += (a / (1.0 - a)).ln();
-        }
-        let best = (0..classes).rev().max_by(|&a, &b| tally[a].total_cmp(&tally[b])).unwrap();
-        if best == usize::from(table.labels[i]) {
-            right += 1;
-        }
-        if table.labels[i] != 0 {
-            events += 1;
-            if best == 0 {
-                missed += 1;
-            }
-        }
-    }
-    println!(
-        "vote {:.4} missed {:.4}",
-        right as f64 / tests.len() as f64,
-        missed as f64 / events as f64
-    );
+    let total = began.elapsed().as_secs_f64() - measuring;
+    let first = first.unwrap_or(total);
+    println!("first bundle after {first:.2} s of {total:.2} s: {:.1} %", 100.0 * first / total);
+    Ok(())
 }

@@ -16,6 +16,8 @@ pub mod rbf_svm;
 pub mod ridge;
 #[cfg(test)]
 mod synthetic;
+#[cfg(test)]
+mod tests;
 mod trees;
 
 use std::sync::{

@@ -115,9 +115,9 @@ impl Link {
     pub(crate) async fn begin(&self) -> Result<TrainingJob, LinkError> {
         let Speaker { job, attempt, device } = self.speaker.clone();
         let request = BeginRequest { job, attempt, device };
-        self.persist("begin", async || {
-            let mut client = self.training.clone();
-            Ok(in_time(client.begin(request.clone())).await?.into_inner())
+        self.persist("begin", || {
+            let (mut client, request) = (self.training.clone(), request.clone());
+            async move { Ok(in_time(client.begin(request)).await?.into_inner()) }
         })
         .await
     }
@@ -130,16 +130,18 @@ impl Link {
     pub(crate) async fn samples(&self, width: usize, classes: usize) -> Result<Table, LinkError> {
         let Speaker { job, attempt, .. } = self.speaker.clone();
         let request = SamplesRequest { job, attempt };
-        let table = self.persist("samples", async || {
-            let mut client = self.training.clone();
-            let mut stream = in_time(client.samples(request.clone())).await?.into_inner();
-            let mut table = Table::new(width, classes);
-            while let Some(chunk) = in_time(stream.message()).await? {
-                if let Err(error) = table.take(&chunk) {
-                    return Ok(Err(error));
+        let table = self.persist("samples", || {
+            let (mut client, request) = (self.training.clone(), request.clone());
+            async move {
+                let mut stream = in_time(client.samples(request)).await?.into_inner();
+                let mut table = Table::new(width, classes);
+                while let Some(chunk) = in_time(stream.message()).await? {
+                    if let Err(error) = table.take(&chunk) {
+                        return Ok(Err(error));
+                    }
                 }
+                Ok(Ok(table))
             }
-            Ok(Ok(table))
         });
         table.await?.map_err(LinkError::Samples)
     }
@@ -165,10 +167,12 @@ impl Link {
                 data: bytes.slice(from..bytes.len().min(from + CHUNK_BYTES)),
             })
             .collect();
-        self.persist("put bundle", async || {
-            let mut client = self.bundles.clone();
-            in_time(client.put_bundle(tokio_stream::iter(chunks.clone()))).await?;
-            Ok(())
+        self.persist("put bundle", || {
+            let (mut client, chunks) = (self.bundles.clone(), chunks.clone());
+            async move {
+                in_time(client.put_bundle(tokio_stream::iter(chunks))).await?;
+                Ok(())
+            }
         })
         .await?;
         Ok(digest)
@@ -181,17 +185,19 @@ impl Link {
     /// A [`LinkError`]; [`LinkError::Bundle`] for other bytes than were asked for.
     pub(crate) async fn get_bundle(&self, digest: [u8; 32]) -> Result<Vec<u8>, LinkError> {
         let request = GetBundleRequest { digest: Bytes::copy_from_slice(&digest) };
-        let bytes = self.persist("get bundle", async || {
-            let mut client = self.bundles.clone();
-            let mut stream = in_time(client.get_bundle(request.clone())).await?.into_inner();
-            let mut bytes = Vec::new();
-            while let Some(chunk) = in_time(stream.message()).await? {
-                bytes.extend_from_slice(&chunk.data);
-                if BUNDLE_BYTES_MAX < u64::try_from(bytes.len()).unwrap_or(u64::MAX) {
-                    return Ok(None);
+        let bytes = self.persist("get bundle", || {
+            let (mut client, request) = (self.bundles.clone(), request.clone());
+            async move {
+                let mut stream = in_time(client.get_bundle(request)).await?.into_inner();
+                let mut bytes = Vec::new();
+                while let Some(chunk) = in_time(stream.message()).await? {
+                    bytes.extend_from_slice(&chunk.data);
+                    if BUNDLE_BYTES_MAX < u64::try_from(bytes.len()).unwrap_or(u64::MAX) {
+                        return Ok(None);
+                    }
                 }
+                Ok(Some(bytes))
             }
-            Ok(Some(bytes))
         });
         match bytes.await? {
             Some(bytes) if bundle::digest(&bytes) == digest => Ok(bytes),
@@ -208,9 +214,9 @@ impl Link {
     pub(crate) async fn publish(&self, offer: PublishRequest) -> Result<PublishReply, LinkError> {
         let Speaker { job, attempt, .. } = self.speaker.clone();
         let request = PublishRequest { job, attempt, ..offer };
-        self.persist("publish", async || {
-            let mut client = self.training.clone();
-            Ok(in_time(client.publish(request.clone())).await?.into_inner())
+        self.persist("publish", || {
+            let (mut client, request) = (self.training.clone(), request.clone());
+            async move { Ok(in_time(client.publish(request)).await?.into_inner()) }
         })
         .await
     }
@@ -252,10 +258,10 @@ impl Link {
     }
 
     /// Tries `call` until it is answered, refused for good, or nobody has answered for too long.
-    async fn persist<T>(
+    async fn persist<T, F: Future<Output = Result<T, Status>>>(
         &self,
         what: &'static str,
-        call: impl AsyncFn() -> Result<T, Status>,
+        call: impl Fn() -> F,
     ) -> Result<T, LinkError> {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
         let began = tokio::time::Instant::now();

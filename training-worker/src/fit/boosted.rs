@@ -58,6 +58,8 @@ pub(super) struct Fitted {
     /// The trainer's own scores of its rows, `[n, classes]`.
     #[cfg(test)]
     pub(super) scores: Vec<f32>,
+    #[cfg(test)]
+    pub(super) bins: Bins,
 }
 
 impl Fitted {
@@ -111,6 +113,8 @@ pub(super) fn fit(settings: &Settings, lesson: &Lesson<'_>) -> Result<Fitted, Fi
         leaves: grower.leaves,
         #[cfg(test)]
         scores,
+        #[cfg(test)]
+        bins,
     })
 }
 

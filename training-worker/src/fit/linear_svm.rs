@@ -8,7 +8,7 @@ use models::member::Linear;
 
 use super::{
     FitError, Lesson,
-    matrix::{add_scaled, dot, vectorised},
+    matrix::{add_scaled, dot, squares, vectorised},
 };
 use crate::draw::{Draw, hash};
 
@@ -49,8 +49,10 @@ impl Fitted {
 pub(super) fn fit(settings: &Settings, lesson: &Lesson<'_>) -> Result<Fitted, FitError> {
     let width = lesson.samples.width();
     let diagonal = 0.5 / settings.cost;
-    let curvatures: Vec<f32> =
-        vectorised(|| lesson.samples.rows().map(|row| dot(row, row) + 1.0 + diagonal).collect());
+    let curvatures: Vec<f32> = vectorised(squares, (lesson.samples.values(), width))
+        .into_iter()
+        .map(|square| square + 1.0 + diagonal)
+        .collect();
     let mut weights = Vec::with_capacity(lesson.classes * width);
     let mut bias = Vec::with_capacity(lesson.classes);
     #[cfg(test)]
@@ -129,7 +131,7 @@ impl<'a> Plane<'a> {
         for _ in 0..settings.passes {
             lesson.stop.check()?;
             draw.shuffle(&mut self.order[..active]);
-            let (left, span) = vectorised(|| self.pass(active, before));
+            let (left, span) = vectorised(pass, (&mut *self, active, before));
             active = left;
             if span.most - span.least <= settings.tolerance {
                 if active == all {
@@ -146,40 +148,40 @@ impl<'a> Plane<'a> {
         }
         Ok(())
     }
+}
 
-    /// One step for each row in play; gives how many stay in play.
-    #[inline(always)]
-    fn pass(&mut self, mut active: usize, before: Span) -> (usize, Span) {
-        let mut span = Span { most: f32::NEG_INFINITY, least: f32::INFINITY };
-        let mut at = 0;
-        while at < active {
-            let row = self.order[at];
-            let x = self.lesson.samples.row(row);
-            let mine = usize::from(self.lesson.labels[row]) == self.class;
-            let side = if mine { 1.0 } else { -1.0 };
-            let alpha = self.alphas[row];
-            let slope = side * (dot(&self.weights, x) + self.bias) - 1.0 + self.diagonal * alpha;
-            let projected = if alpha == 0.0 {
-                if before.most < slope {
-                    active -= 1;
-                    self.order.swap(at, active);
-                    continue;
-                }
-                slope.min(0.0)
-            } else {
-                slope
-            };
-            span.most = span.most.max(projected);
-            span.least = span.least.min(projected);
-            if projected.abs() > 1e-12 {
-                let moved = (alpha - slope / self.curvatures[row]).max(0.0);
-                let step = side * (moved - alpha);
-                self.alphas[row] = moved;
-                add_scaled(&mut self.weights, step, x);
-                self.bias += step;
+/// One step for each row in play; gives how many stay in play.
+#[inline(always)]
+fn pass((plane, mut active, before): (&mut Plane<'_>, usize, Span)) -> (usize, Span) {
+    let mut span = Span { most: f32::NEG_INFINITY, least: f32::INFINITY };
+    let mut at = 0;
+    while at < active {
+        let row = plane.order[at];
+        let x = plane.lesson.samples.row(row);
+        let mine = usize::from(plane.lesson.labels[row]) == plane.class;
+        let side = if mine { 1.0 } else { -1.0 };
+        let alpha = plane.alphas[row];
+        let slope = side * (dot(&plane.weights, x) + plane.bias) - 1.0 + plane.diagonal * alpha;
+        let projected = if alpha == 0.0 {
+            if before.most < slope {
+                active -= 1;
+                plane.order.swap(at, active);
+                continue;
             }
-            at += 1;
+            slope.min(0.0)
+        } else {
+            slope
+        };
+        span.most = span.most.max(projected);
+        span.least = span.least.min(projected);
+        if projected.abs() > 1e-12 {
+            let moved = (alpha - slope / plane.curvatures[row]).max(0.0);
+            let step = side * (moved - alpha);
+            plane.alphas[row] = moved;
+            add_scaled(&mut plane.weights, step, x);
+            plane.bias += step;
         }
-        (active, span)
+        at += 1;
     }
+    (active, span)
 }

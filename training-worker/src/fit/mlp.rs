@@ -86,20 +86,34 @@ impl Parameters {
     }
 
     fn step(&mut self, rate: f32, decay: f32, time: f64) {
-        let mean_scale = narrow((1.0 - MEAN_KEPT.powf(time)).recip());
-        let square_scale = narrow((1.0 - SQUARE_KEPT.powf(time)).recip());
-        let (mean_kept, square_kept) = (narrow(MEAN_KEPT), narrow(SQUARE_KEPT));
-        let Self { values, slopes, mean, square } = self;
-        vectorised(|| {
-            for (((value, slope), mean), square) in
-                values.iter_mut().zip(&*slopes).zip(mean).zip(square)
-            {
-                *mean = mean_kept * *mean + (1.0 - mean_kept) * slope;
-                *square = square_kept * *square + (1.0 - square_kept) * slope * slope;
-                let step = *mean * mean_scale / ((*square * square_scale).sqrt() + 1e-8);
-                *value -= rate * (step + decay * *value);
-            }
-        });
+        let scales = Scales {
+            rate,
+            decay,
+            mean: narrow((1.0 - MEAN_KEPT.powf(time)).recip()),
+            square: narrow((1.0 - SQUARE_KEPT.powf(time)).recip()),
+        };
+        vectorised(step, (self, scales));
+    }
+}
+
+/// What does not change within a step of Adam.
+#[derive(Clone, Copy)]
+struct Scales {
+    rate: f32,
+    decay: f32,
+    mean: f32,
+    square: f32,
+}
+
+#[inline(always)]
+fn step((parameters, scales): (&mut Parameters, Scales)) {
+    let (mean_kept, square_kept) = (narrow(MEAN_KEPT), narrow(SQUARE_KEPT));
+    let Parameters { values, slopes, mean, square } = parameters;
+    for (((value, slope), mean), square) in values.iter_mut().zip(&*slopes).zip(mean).zip(square) {
+        *mean = mean_kept * *mean + (1.0 - mean_kept) * slope;
+        *square = square_kept * *square + (1.0 - square_kept) * slope * slope;
+        let step = *mean * scales.mean / ((*square * scales.square).sqrt() + 1e-8);
+        *value -= scales.rate * (step + scales.decay * *value);
     }
 }
 

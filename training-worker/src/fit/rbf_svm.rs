@@ -8,7 +8,7 @@ use models::member::RbfSvm;
 
 use super::{
     FitError, Lesson,
-    matrix::{dot, multiply, narrow, vectorised, view, view_mut},
+    matrix::{multiply, narrow, squares, vectorised, view, view_mut},
 };
 
 /// How the margins are found.
@@ -180,7 +180,7 @@ impl<'a> Kernel<'a> {
     fn new(values: &'a [f32], width: usize, gamma: f32, bytes: usize) -> Self {
         let rows = values.len() / width;
         let room = (bytes / (4 * rows)).clamp(2 * BATCH, (2 * BATCH).max(rows));
-        let squares = vectorised(|| values.chunks_exact(width).map(|x| dot(x, x)).collect());
+        let squares = vectorised(squares, (values, width));
         Self {
             values,
             width,
@@ -222,12 +222,8 @@ impl<'a> Kernel<'a> {
             view(self.values, rows, width).transpose(),
         );
         for (products, &row) in products.chunks_exact_mut(rows).zip(wanted) {
-            let (square, gamma, squares) = (self.squares[row], self.gamma, &self.squares);
-            vectorised(|| {
-                for (product, other) in products.iter_mut().zip(squares) {
-                    *product = exp(-gamma * (square + other - 2.0 * *product).max(0.0));
-                }
-            });
+            let square = self.squares[row];
+            vectorised(kernels, (products, &self.squares, square, self.gamma));
             products[row] = 1.0;
             let slot = self.make_room();
             if self.kept.len() < (slot + 1) * rows {
@@ -249,6 +245,22 @@ impl<'a> Kernel<'a> {
             self.slots[row] = None;
         }
         slot
+    }
+}
+
+/// From products with a row to kernels with it.
+#[inline(always)]
+fn kernels((products, squares, square, gamma): (&mut [f32], &[f32], f32, f32)) {
+    for (product, other) in products.iter_mut().zip(squares) {
+        *product = exp(-gamma * (square + other - 2.0 * *product).max(0.0));
+    }
+}
+
+/// What the slopes become when one row grows and another shrinks by `step`.
+#[inline(always)]
+fn move_slopes((slopes, up, down, step): (&mut [f64], &[f32], &[f32], f64)) {
+    for ((slope, &up), &down) in slopes.iter_mut().zip(up).zip(down) {
+        *slope += step * (f64::from(up) - f64::from(down));
     }
 }
 
@@ -451,12 +463,7 @@ impl<'a> Problem<'a> {
         let slot = |row: usize| self.kernel.slots[row].expect("fetched before it is used") * rows;
         let up = &self.kernel.kept[slot(grows)..][..rows];
         let down = &self.kernel.kept[slot(shrinks)..][..rows];
-        let slopes = &mut self.slopes;
-        vectorised(|| {
-            for ((slope, &up), &down) in slopes.iter_mut().zip(up).zip(down) {
-                *slope += step * (f64::from(up) - f64::from(down));
-            }
-        });
+        vectorised(move_slopes, (&mut self.slopes, up, down, step));
     }
 
     /// From the rows on the margin; without any, the middle of what the others allow.

@@ -1,0 +1,375 @@
+//! What holds for every family: what is lowered answers as the trainer does, classes without rows
+//! are never answered, the same seed gives the same model, and a fit can be stopped.
+
+use models::{Family, Features, Model};
+
+use super::{
+    FitError, Lesson, Recipe, Stop, boosted, fit, forest, linear_svm,
+    matrix::narrow,
+    mlp, rbf_svm, ridge,
+    synthetic::{clouds, inputs, scores, vote},
+};
+
+const WIDTH: usize = 6;
+
+/// Settings that are quick, for every family.
+fn quick(family: Family) -> Recipe {
+    match Recipe::of(family) {
+        Recipe::Forest(settings) => Recipe::Forest(forest::Settings { trees: 20, ..settings }),
+        Recipe::Boosted(settings) => Recipe::Boosted(boosted::Settings { rounds: 20, ..settings }),
+        Recipe::Mlp(settings) => {
+            Recipe::Mlp(mlp::Settings { hidden: vec![24, 16], steps_min: 300, ..settings })
+        }
+        same @ (Recipe::Knn(_) | Recipe::Ridge(_) | Recipe::LinearSvm(_) | Recipe::RbfSvm(_)) => {
+            same
+        }
+    }
+}
+
+#[test]
+fn every_family_learns_what_can_be_learned() {
+    let (taught, asked) = (clouds(600, WIDTH, 4, 1), clouds(600, WIDTH, 4, 2));
+    let stop = Stop::default();
+    for family in Family::ALL {
+        let model = fit(&quick(family), &taught.lesson(&stop)).unwrap();
+        let accuracy = asked.accuracy(&model);
+        assert!(0.93 < accuracy, "{}: {accuracy}", family.name());
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_model_on_any_number_of_threads() {
+    let taught = clouds(200, WIDTH, 3, 1);
+    let stop = Stop::default();
+    for family in Family::ALL {
+        let one = fit(&quick(family), &taught.lesson(&stop)).unwrap();
+        let lesson = Lesson { threads: 3, ..taught.lesson(&stop) };
+        assert_eq!(fit(&quick(family), &lesson).unwrap(), one, "{}", family.name());
+    }
+}
+
+#[test]
+fn a_class_without_rows_has_a_score_and_is_never_answered() {
+    let stop = Stop::default();
+    let taught = clouds(300, WIDTH, 4, 1);
+    // Classes 0, 2, 4, 6 of 8 have rows.
+    let labels: Vec<u16> = taught.labels.iter().map(|label| label * 2).collect();
+    let lesson = Lesson { labels: &labels, classes: 8, ..taught.lesson(&stop) };
+    for family in Family::ALL {
+        let model = fit(&quick(family), &lesson).unwrap();
+        assert_eq!(model.check(WIDTH, 8), Ok(()), "{}", family.name());
+        for input in inputs(WIDTH) {
+            assert_eq!(vote(&model, &input, 8).0 % 2, 0, "{} {input:?}", family.name());
+        }
+    }
+}
+
+#[test]
+fn two_rows_are_enough_for_a_model() {
+    let stop = Stop::default();
+    let samples = Features::new(3, vec![1.0, 0.0, 5.0, -1.0, 0.0, 5.0]).unwrap();
+    let lesson =
+        Lesson { samples: &samples, labels: &[1, 0], classes: 2, seed: 1, threads: 1, stop: &stop };
+    for family in Family::ALL {
+        let model = fit(&quick(family), &lesson).unwrap();
+        assert_eq!(model.check(3, 2), Ok(()), "{}", family.name());
+        assert!(vote(&model, &[0.5, 0.0, 5.0], 2).index() < 2);
+    }
+}
+
+#[test]
+fn what_teaches_nothing_is_named() {
+    let stop = Stop::default();
+    let taught = clouds(10, WIDTH, 2, 1);
+    let lesson = taught.lesson(&stop);
+    let empty = Features::new(WIDTH, vec![]).unwrap();
+    let refusal = |lesson: &Lesson<'_>| fit(&Recipe::of(Family::Ridge), lesson).unwrap_err();
+    assert_eq!(refusal(&Lesson { samples: &empty, labels: &[], ..lesson }), FitError::Empty);
+    assert_eq!(refusal(&Lesson { labels: &[1; 10], ..lesson }), FitError::OneClass { class: 1 });
+    assert_eq!(
+        refusal(&Lesson { labels: &[1; 9], ..lesson }),
+        FitError::Labels { labels: 9, rows: 10 }
+    );
+    assert_eq!(
+        refusal(&Lesson { classes: 1, ..lesson }),
+        FitError::Class { row: 1, class: 1, classes: 1 }
+    );
+}
+
+#[test]
+fn every_fit_stops_when_told_to() {
+    let taught = clouds(200, WIDTH, 3, 1);
+    let stop = Stop::default();
+    stop.ask();
+    for family in Family::ALL {
+        let refused = fit(&quick(family), &taught.lesson(&stop)).unwrap_err();
+        assert_eq!(refused, FitError::Stopped, "{}", family.name());
+    }
+}
+
+#[test]
+fn constant_columns_harm_no_family() {
+    let stop = Stop::default();
+    let mut values = Vec::new();
+    for row in 0_u8..40 {
+        values.extend([7.0, f32::from(row % 2), 7.0]);
+    }
+    let samples = Features::new(3, values).unwrap();
+    let labels: Vec<u16> = (0..40).map(|row| row % 2).collect();
+    let lesson =
+        Lesson { samples: &samples, labels: &labels, classes: 2, seed: 1, threads: 1, stop: &stop };
+    for family in Family::ALL {
+        let model = fit(&quick(family), &lesson).unwrap();
+        assert_eq!(vote(&model, &[7.0, 1.0, 7.0], 2).0, 1, "{}", family.name());
+        assert_eq!(vote(&model, &[7.0, 0.0, 7.0], 2).0, 0, "{}", family.name());
+    }
+}
+
+#[test]
+fn the_lowered_ridge_scores_as_the_double_precision_fit() {
+    let (taught, stop) = (clouds(400, WIDTH, 5, 3), Stop::default());
+    let fitted = ridge::fit(&ridge::Settings::default(), &taught.lesson(&stop)).unwrap();
+    let model = Model::Linear(fitted.lower());
+    for input in inputs(WIDTH) {
+        let size = input.iter().fold(1.0_f32, |most, value| most.max(value.abs()));
+        for (lowered, own) in scores(&model, &input, 5).iter().zip(fitted.scores(&input)) {
+            assert!((lowered - narrow(own)).abs() <= 1e-5 * size, "{lowered} {own} {input:?}");
+        }
+    }
+}
+
+#[test]
+fn ridge_with_more_columns_than_rows_solves_the_same_problem() {
+    // The dual and the primal solution agree where both exist: pad a fit with columns of zeros.
+    let (taught, stop) = (clouds(30, WIDTH, 3, 3), Stop::default());
+    let primal = ridge::fit(&ridge::Settings::default(), &taught.lesson(&stop)).unwrap();
+    let wide: Vec<f32> = taught
+        .samples
+        .rows()
+        .flat_map(|row| row.iter().copied().chain(std::iter::repeat_n(0.0, 60)))
+        .collect();
+    let wide = Features::new(WIDTH + 60, wide).unwrap();
+    let lesson = Lesson { samples: &wide, ..taught.lesson(&stop) };
+    let dual = ridge::fit(&ridge::Settings::default(), &lesson).unwrap();
+    for input in inputs(WIDTH).iter().take(100) {
+        let padded: Vec<f32> = input.iter().copied().chain(std::iter::repeat_n(0.0, 60)).collect();
+        for (a, b) in primal.scores(input).iter().zip(dual.scores(&padded)) {
+            assert!((a - b).abs() < 1e-6, "{a} {b}");
+        }
+    }
+}
+
+#[test]
+fn ridge_regularises_more_strongly_rather_than_divide_by_nothing() {
+    // Two equal columns and no regularisation to speak of: the plain equations are singular.
+    let stop = Stop::default();
+    let values = (0_u8..20).flat_map(|row| [f32::from(row), f32::from(row)]).collect();
+    let samples = Features::new(2, values).unwrap();
+    let labels: Vec<u16> = (0..20).map(|row| u16::from(10 <= row)).collect();
+    let lesson =
+        Lesson { samples: &samples, labels: &labels, classes: 2, seed: 1, threads: 1, stop: &stop };
+    let fitted = ridge::fit(&ridge::Settings { alpha: 0.0 }, &lesson).unwrap();
+    let model = Model::Linear(fitted.lower());
+    assert_eq!(vote(&model, &[1.0, 1.0], 2).0, 0);
+    assert_eq!(vote(&model, &[18.0, 18.0], 2).0, 1);
+}
+
+#[test]
+fn the_lowered_linear_svm_is_the_plane_of_its_dual_solution() {
+    let (taught, stop) = (clouds(400, WIDTH, 3, 3), Stop::default());
+    let fitted = linear_svm::fit(&linear_svm::Settings::default(), &taught.lesson(&stop)).unwrap();
+    let alphas = fitted.alphas.clone();
+    let model = Model::Linear(fitted.lower());
+    let planes: Vec<(Vec<f64>, f64)> = alphas
+        .chunks_exact(400)
+        .enumerate()
+        .map(|(class, alphas)| {
+            let (mut weights, mut bias) = (vec![0.0_f64; WIDTH], 0.0);
+            for ((row, &label), &alpha) in taught.samples.rows().zip(&taught.labels).zip(alphas) {
+                let signed = if usize::from(label) == class { alpha } else { -alpha };
+                bias += f64::from(signed);
+                for (weight, &value) in weights.iter_mut().zip(row) {
+                    *weight += f64::from(signed) * f64::from(value);
+                }
+            }
+            (weights, bias)
+        })
+        .collect();
+    for input in inputs(WIDTH) {
+        let size = input.iter().fold(1.0_f32, |most, value| most.max(value.abs()));
+        for (lowered, (weights, bias)) in scores(&model, &input, 3).iter().zip(&planes) {
+            let own: f64 =
+                bias + weights.iter().zip(&input).map(|(w, &x)| w * f64::from(x)).sum::<f64>();
+            assert!((lowered - narrow(own)).abs() <= 1e-4 * size, "{lowered} {own}");
+        }
+    }
+}
+
+#[test]
+fn the_lowered_forest_walks_to_the_leaves_that_its_bins_say() {
+    let (taught, stop) = (clouds(500, WIDTH, 4, 3), Stop::default());
+    let settings = forest::Settings { trees: 15, bins: 32, ..forest::Settings::default() };
+    let fitted = forest::fit(&settings, &taught.lesson(&stop)).unwrap();
+    let own: Vec<Vec<f32>> = inputs(WIDTH)
+        .iter()
+        .map(|input| {
+            let mut sums = vec![0.0_f32; 4];
+            for tree in 0..settings.trees {
+                let leaf = fitted.growing.walk_bins(tree, &fitted.bins, input);
+                for (sum, share) in sums.iter_mut().zip(&fitted.leaves[leaf * 4..]) {
+                    *sum += share;
+                }
+            }
+            sums
+        })
+        .collect();
+    let model = Model::Forest(fitted.lower());
+    for (input, own) in inputs(WIDTH).iter().zip(own) {
+        for (lowered, own) in scores(&model, input, 4).iter().zip(own) {
+            assert!((lowered - own).abs() < 1e-5, "{lowered} {own} {input:?}");
+        }
+    }
+}
+
+#[test]
+fn the_lowered_boosted_trees_score_as_training_added_up() {
+    let (taught, stop) = (clouds(500, WIDTH, 4, 3), Stop::default());
+    let settings = boosted::Settings { rounds: 30, ..boosted::Settings::default() };
+    let fitted = boosted::fit(&settings, &taught.lesson(&stop)).unwrap();
+    let own = fitted.scores.clone();
+    let by_bins: Vec<Vec<f32>> = inputs(WIDTH)
+        .iter()
+        .map(|input| {
+            let mut sums = fitted.base.clone();
+            for tree in 0..settings.rounds * 4 {
+                let leaf = fitted.growing.walk_bins(tree, &fitted.bins, input);
+                sums[tree % 4] += fitted.leaves[leaf];
+            }
+            sums
+        })
+        .collect();
+    let model = Model::Boosted(fitted.lower());
+    for (row, own) in taught.samples.rows().zip(own.chunks_exact(4)) {
+        for (lowered, own) in scores(&model, row, 4).iter().zip(own) {
+            assert!((lowered - own).abs() < 1e-4, "{lowered} {own}");
+        }
+    }
+    for (input, own) in inputs(WIDTH).iter().zip(by_bins) {
+        for (lowered, own) in scores(&model, input, 4).iter().zip(own) {
+            assert!((lowered - own).abs() < 1e-4, "{lowered} {own} {input:?}");
+        }
+    }
+}
+
+#[test]
+fn the_lowered_rbf_svm_votes_as_all_its_pairs_decide() {
+    let (taught, stop) = (clouds(300, WIDTH, 4, 3), Stop::default());
+    let fitted = rbf_svm::fit(&rbf_svm::Settings::default(), &taught.lesson(&stop)).unwrap();
+    let model = Model::RbfSvm(fitted.lower());
+    for input in inputs(WIDTH) {
+        let decisions = fitted.decisions(&input);
+        // Where a pair is on the fence, single and double precision may differ.
+        if decisions.iter().any(|decision| decision.abs() < 1e-4) {
+            continue;
+        }
+        let (mut votes, mut sums) = (vec![0_u32; 4], vec![0.0_f64; 4]);
+        for a in 0..4 {
+            for b in a + 1..4 {
+                let decision = decisions[rbf_svm::pair_of(a, b, 4)];
+                votes[if 0.0 < decision { a } else { b }] += 1;
+                sums[a] += decision;
+                sums[b] -= decision;
+            }
+        }
+        let most = *votes.iter().max().unwrap();
+        let tied: Vec<usize> = (0..4).filter(|&class| votes[class] == most).collect();
+        let given = vote(&model, &input, 4).index();
+        assert!(tied.contains(&given), "{votes:?} {given}");
+        if let [only] = tied[..] {
+            assert_eq!(given, only);
+        }
+    }
+}
+
+#[test]
+fn the_solution_of_an_rbf_svm_keeps_the_conditions_of_its_dual() {
+    let (taught, stop) = (clouds(300, WIDTH, 2, 5), Stop::default());
+    let settings = rbf_svm::Settings { tolerance: 1e-3, ..rbf_svm::Settings::default() };
+    let fitted = rbf_svm::fit(&settings, &taught.lesson(&stop)).unwrap();
+    let pair = &fitted.pairs[0];
+    let sum: f64 = pair.first.iter().chain(&pair.second).sum();
+    assert!(sum.abs() < 1e-6, "Σ αy = {sum}");
+    let rows = fitted.members[0].iter().zip(&pair.first).map(|it| (it, 1.0));
+    for ((&row, &signed), side) in
+        rows.chain(fitted.members[1].iter().zip(&pair.second).map(|it| (it, -1.0)))
+    {
+        let alpha = signed * side;
+        let margin = side * fitted.decisions(taught.samples.row(row))[0];
+        assert!((-1e-9..=settings.cost + 1e-9).contains(&alpha));
+        if alpha <= 0.0 {
+            assert!(1.0 - 5e-3 < margin, "outside the margin: {margin}");
+        } else if settings.cost <= alpha {
+            assert!(margin < 1.0 + 5e-3, "inside the margin: {margin}");
+        } else {
+            assert!((margin - 1.0).abs() < 5e-3, "on the margin: {margin}");
+        }
+    }
+}
+
+#[test]
+fn a_small_kernel_cache_changes_no_solution() {
+    let (taught, stop) = (clouds(400, WIDTH, 2, 5), Stop::default());
+    let large = rbf_svm::Settings::default();
+    let small = rbf_svm::Settings { cache_bytes: 0, ..large.clone() };
+    let own = rbf_svm::fit(&large, &taught.lesson(&stop)).unwrap();
+    let tight = rbf_svm::fit(&small, &taught.lesson(&stop)).unwrap();
+    for input in inputs(WIDTH).iter().take(200) {
+        let (a, b) = (own.decisions(input)[0], tight.decisions(input)[0]);
+        assert!((a - b).abs() < 0.05, "{a} {b}");
+    }
+}
+
+#[test]
+fn the_lowered_mlp_scores_as_the_products_of_training() {
+    let (taught, stop) = (clouds(400, WIDTH, 4, 3), Stop::default());
+    let settings =
+        mlp::Settings { hidden: vec![32, 16], steps_min: 200, ..mlp::Settings::default() };
+    let mut fitted = mlp::fit(&settings, &taught.lesson(&stop)).unwrap();
+    let all: Vec<f32> = inputs(WIDTH).concat();
+    let own = fitted.scores(&all);
+    let model = Model::Mlp(fitted.lower());
+    for (input, own) in inputs(WIDTH).iter().zip(own.chunks_exact(4)) {
+        let size = own.iter().fold(1.0_f32, |most, value| most.max(value.abs()));
+        for (lowered, own) in scores(&model, input, 4).iter().zip(own) {
+            assert!((lowered - own).abs() <= 1e-4 * size, "{lowered} {own} {input:?}");
+        }
+    }
+}
+
+#[test]
+fn the_lowered_knn_answers_as_a_search_through_all_rows_does() {
+    let (taught, stop) = (clouds(300, WIDTH, 4, 3), Stop::default());
+    let model = fit(&Recipe::of(Family::Knn), &taught.lesson(&stop)).unwrap();
+    for input in inputs(WIDTH) {
+        let mut near: Vec<(f64, usize)> = taught
+            .samples
+            .rows()
+            .enumerate()
+            .map(|(at, row)| {
+                let far =
+                    row.iter().zip(&input).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2));
+                (far.sum(), at)
+            })
+            .collect();
+        near.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        // Where the fifth and the sixth are equally far, single precision may choose otherwise.
+        if near[5].0 - near[4].0 <= 1e-5 * near[4].0.max(1.0) {
+            continue;
+        }
+        let mut votes = [0_u32; 4];
+        near[..5].iter().for_each(|(_, at)| votes[usize::from(taught.labels[*at])] += 1);
+        let most = *votes.iter().max().unwrap();
+        let first = votes.iter().position(|&count| count == most).unwrap();
+        assert_eq!(vote(&model, &input, 4).index(), first, "{votes:?} {input:?}");
+    }
+}

@@ -1,0 +1,430 @@
+//! A job against a scheduler that does as the contract says, over real connections.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use models::{Family, Subset, bundle};
+use prost::bytes::Bytes;
+use proto::v1::{
+    BeginRequest, BundleChunk, GetBundleRequest, ProgressReply, ProgressRequest, PublishReply,
+    PublishRequest, PutBundleReply, Released, SampleChunk, SamplesRequest, TrainingJob,
+    bundles_server::{Bundles, BundlesServer},
+    publish_reply::Outcome,
+    training_server::{Training, TrainingServer},
+};
+use runtime::{Drain, Exit};
+use tokio::net::TcpListener;
+use tokio_stream::{Stream, StreamExt as _, wrappers::TcpListenerStream};
+use tonic::{Request, Response, Status, Streaming, transport::Server};
+use training_worker::{Config, draw::Draw, run};
+
+const WIDTH: usize = 5;
+const CLASSES: usize = 3;
+
+/// What the scheduler says and what it was told.
+#[derive(Default)]
+struct State {
+    job: TrainingJob,
+    chunks: Vec<SampleChunk>,
+    attempt: u64,
+    stop: bool,
+    bundles: BTreeMap<Vec<u8>, Vec<u8>>,
+    published: Vec<PublishRequest>,
+    progress: Vec<ProgressRequest>,
+    begun: u32,
+    /// Calls that break off before the scheduler answers.
+    breaks: u32,
+}
+
+#[derive(Clone, Default)]
+struct Scheduler(Arc<Mutex<State>>);
+
+impl Scheduler {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
+    fn check(&self, attempt: u64) -> Result<(), Status> {
+        let mut state = self.state();
+        if 0 < state.breaks {
+            state.breaks -= 1;
+            return Err(Status::unavailable("not now"));
+        }
+        if attempt < state.attempt { Err(Status::aborted("replaced")) } else { Ok(()) }
+    }
+
+    /// Serves on `listener` until the test ends.
+    fn serve(&self, listener: TcpListener) {
+        let server = Server::builder()
+            .add_service(TrainingServer::new(self.clone()))
+            .add_service(BundlesServer::new(self.clone()))
+            .serve_with_incoming(TcpListenerStream::new(listener));
+        runtime::spawn::named("scheduler", async move { server.await.unwrap() });
+    }
+
+    async fn start(self) -> (Self, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        self.serve(listener);
+        (self, address)
+    }
+}
+
+type Chunks<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl Training for Scheduler {
+    type SamplesStream = Chunks<SampleChunk>;
+
+    async fn begin(&self, request: Request<BeginRequest>) -> Result<Response<TrainingJob>, Status> {
+        self.check(request.get_ref().attempt)?;
+        let mut state = self.state();
+        state.begun += 1;
+        Ok(Response::new(state.job.clone()))
+    }
+
+    async fn samples(
+        &self,
+        request: Request<SamplesRequest>,
+    ) -> Result<Response<Self::SamplesStream>, Status> {
+        self.check(request.get_ref().attempt)?;
+        let chunks: Vec<_> = self.state().chunks.iter().cloned().map(Ok).collect();
+        Ok(Response::new(Box::pin(tokio_stream::iter(chunks))))
+    }
+
+    async fn publish(
+        &self,
+        request: Request<PublishRequest>,
+    ) -> Result<Response<PublishReply>, Status> {
+        self.check(request.get_ref().attempt)?;
+        let mut state = self.state();
+        state.published.push(request.into_inner());
+        let revision = u64::try_from(state.published.len()).unwrap();
+        Ok(Response::new(PublishReply { outcome: Some(Outcome::Released(Released { revision })) }))
+    }
+
+    async fn progress(
+        &self,
+        request: Request<ProgressRequest>,
+    ) -> Result<Response<ProgressReply>, Status> {
+        let mut state = self.state();
+        state.progress.push(request.into_inner());
+        Ok(Response::new(ProgressReply { stop: state.stop }))
+    }
+}
+
+#[tonic::async_trait]
+impl Bundles for Scheduler {
+    type GetBundleStream = Chunks<BundleChunk>;
+
+    async fn put_bundle(
+        &self,
+        request: Request<Streaming<BundleChunk>>,
+    ) -> Result<Response<PutBundleReply>, Status> {
+        self.check(u64::MAX)?;
+        let mut stream = request.into_inner();
+        let (mut digest, mut length, mut data) = (Bytes::new(), 0, Vec::new());
+        while let Some(chunk) = stream.next().await {
+            let chunk = chunk?;
+            if digest.is_empty() {
+                (digest, length) = (chunk.digest, chunk.length);
+            }
+            assert!(chunk.data.len() <= proto::CHUNK_BYTES);
+            data.extend_from_slice(&chunk.data);
+        }
+        assert_eq!(u64::try_from(data.len()).unwrap(), length);
+        assert_eq!(bundle::digest(&data), digest[..]);
+        let existed = self.state().bundles.insert(digest.to_vec(), data).is_some();
+        Ok(Response::new(PutBundleReply { existed }))
+    }
+
+    async fn get_bundle(
+        &self,
+        request: Request<GetBundleRequest>,
+    ) -> Result<Response<Self::GetBundleStream>, Status> {
+        let digest = request.into_inner().digest;
+        let data = self.state().bundles.get(&digest[..]).cloned();
+        let data = Bytes::from(data.ok_or_else(|| Status::not_found("no such bundle"))?);
+        let length = u64::try_from(data.len()).unwrap();
+        // In two pieces, as a large one comes.
+        let (head, tail) = (data.slice(..100), data.slice(100..));
+        let chunks = [
+            Ok(BundleChunk { digest, length, data: head }),
+            Ok(BundleChunk { data: tail, ..BundleChunk::default() }),
+        ];
+        Ok(Response::new(Box::pin(tokio_stream::iter(chunks))))
+    }
+}
+
+/// Points of three classes, of twelve people; class 0 is the background.
+fn samples(rows: usize) -> SampleChunk {
+    let mut draw = Draw::new(5);
+    let mut chunk = SampleChunk { width: 5, ..SampleChunk::default() };
+    let mut values = Vec::new();
+    for row in 0..rows {
+        let class = row % CLASSES;
+        for column in 0..WIDTH {
+            let corner = if column == class { 2.5 } else { 0.0 };
+            #[expect(clippy::cast_possible_truncation, reason = "test data")]
+            values.push((corner + draw.normal()) as f32);
+        }
+        chunk.labels.push(u32::try_from(class).unwrap());
+        chunk.groups.push(format!("person {}", row * 12 / rows));
+    }
+    chunk.values = proto::parse::pack(&values);
+    chunk
+}
+
+fn job(families: &[&str]) -> TrainingJob {
+    TrainingJob {
+        task: "shapes".to_owned(),
+        features: (0..WIDTH).map(|column| format!("x{column}")).collect(),
+        classes: ["nothing", "round", "square"].map(str::to_owned).to_vec(),
+        background: Some(0),
+        families: families.iter().copied().map(str::to_owned).collect(),
+        missed_events_max: 0.02,
+        lazy: true,
+        budget_s: 300,
+        seed: 7,
+        ..TrainingJob::default()
+    }
+}
+
+fn scheduler(job: TrainingJob) -> Scheduler {
+    let chunks = vec![samples(900)];
+    Scheduler(Arc::new(Mutex::new(State { job, chunks, attempt: 1, ..State::default() })))
+}
+
+fn config(address: SocketAddr, attempt: u64) -> Config {
+    Config {
+        scheduler: address.to_string(),
+        job: "job-1".to_owned(),
+        attempt,
+        device: "here".to_owned(),
+        threads: 1,
+    }
+}
+
+async fn train(address: SocketAddr, attempt: u64) -> Exit {
+    run(config(address, attempt), Drain::new()).await.unwrap()
+}
+
+fn decode(state: &State, digest: &[u8]) -> models::Ensemble {
+    bundle::decode(&state.bundles[digest]).unwrap()
+}
+
+fn families(ensemble: &models::Ensemble) -> Vec<Family> {
+    ensemble.members().iter().map(|weighted| weighted.member.family).collect()
+}
+
+#[tokio::test]
+async fn a_first_training_publishes_each_time_a_member_stands() {
+    let (scheduler, address) = scheduler(job(&["ridge", "knn", "forest"])).start().await;
+    assert_eq!(train(address, 1).await, Exit::Drained);
+
+    let state = scheduler.state();
+    let counts: Vec<usize> =
+        state.published.iter().map(|offer| decode(&state, &offer.digest).members().len()).collect();
+    assert_eq!(counts, [1, 2, 3]);
+    let last: Vec<bool> = state.published.iter().map(|offer| offer.last).collect();
+    assert_eq!(last, [false, false, true]);
+    assert!(state.published.iter().all(|offer| offer.job == "job-1" && offer.attempt == 1));
+
+    let offer = &state.published[2];
+    let report = offer.report.as_ref().unwrap();
+    assert_eq!(report.split, "group");
+    assert_eq!(
+        (report.training_rows, report.validation_rows, report.held_out_rows),
+        (600, 150, 150)
+    );
+    assert_eq!(report.bundle_bytes, u64::try_from(state.bundles[&offer.digest[..]].len()).unwrap());
+    assert!(0.9 < report.held_out.as_ref().unwrap().accuracy);
+    assert!(report.frontier.iter().all(|subset| subset.members != 0 && subset.work.is_some()));
+    assert!(report.members.iter().all(|it| it.weight > 0.0 && it.fit_seconds > 0.0));
+    assert!(offer.comparison.is_none());
+    assert!(state.progress.iter().any(|word| word.step.starts_with("fitting") && word.total == 3));
+}
+
+#[tokio::test]
+async fn what_is_reported_of_held_out_rows_is_what_the_bundle_answers() {
+    let (scheduler, address) = scheduler(job(&[])).start().await;
+    assert_eq!(train(address, 1).await, Exit::Drained);
+    let state = scheduler.state();
+    let offer = state.published.last().unwrap();
+    let ensemble = decode(&state, &offer.digest);
+    assert_eq!(families(&ensemble).len(), 7);
+
+    // The same rows, parted by the same rule, asked of the bundle itself.
+    let schema = ensemble.schema().clone();
+    let mut table = training_worker::table::Table::new(WIDTH, CLASSES);
+    table.take(&samples(900)).unwrap();
+    let material = training_worker::material::Material::new(schema, table, 7).unwrap();
+    let held_out = &material.held_out;
+    let all = Subset::all(ensemble.members().len());
+    let given = ensemble.predict(&held_out.samples, all, true).unwrap();
+    let confusion = models::Confusion::of(CLASSES, &held_out.truth, &given);
+    let report = offer.report.as_ref().unwrap();
+    assert_eq!(confusion.counts(), report.held_out.as_ref().unwrap().confusion);
+}
+
+#[tokio::test]
+async fn a_later_attempt_goes_on_from_what_an_earlier_one_published() {
+    let (scheduler, address) = scheduler(job(&["ridge", "knn", "mlp"])).start().await;
+    assert_eq!(train(address, 1).await, Exit::Drained);
+    let first = {
+        let mut state = scheduler.state();
+        let first = state.published[0].digest.clone();
+        state.job.resume_digest = first.clone();
+        state.attempt = 2;
+        state.published.clear();
+        first
+    };
+    assert_eq!(train(address, 2).await, Exit::Drained);
+
+    let state = scheduler.state();
+    let (before, after) = (decode(&state, &first), decode(&state, &state.published[1].digest));
+    assert_eq!(state.published.len(), 2, "only what was missing is fitted");
+    assert_eq!(before.members()[0].member.model, after.members()[0].member.model);
+    assert_eq!(families(&after).len(), 3);
+    assert_eq!(after.preparations().len(), 2, "the same preparation is done once");
+}
+
+#[tokio::test]
+async fn nothing_missing_is_published_as_it_stands() {
+    let (scheduler, address) = scheduler(job(&["ridge"])).start().await;
+    assert_eq!(train(address, 1).await, Exit::Drained);
+    {
+        let mut state = scheduler.state();
+        state.job.resume_digest = state.published[0].digest.clone();
+    }
+    assert_eq!(train(address, 1).await, Exit::Drained);
+    let state = scheduler.state();
+    assert_eq!(state.published.len(), 2);
+    assert_eq!(state.published[0].digest, state.published[1].digest);
+    assert!(state.published[1].last);
+}
+
+#[tokio::test]
+async fn a_retraining_publishes_one_candidate_compared_with_what_is_served() {
+    let (scheduler, address) = scheduler(job(&["ridge", "forest"])).start().await;
+    assert_eq!(train(address, 1).await, Exit::Drained);
+    {
+        let mut state = scheduler.state();
+        state.job.baseline_digest = state.published.last().unwrap().digest.clone();
+        state.job.baseline_members = vec![0];
+        state.published.clear();
+        // Forty people say that a far-away point is square.
+        let mut corrections = SampleChunk { width: 5, corrections: true, ..Default::default() };
+        let mut values = Vec::new();
+        for key in 0_u8..40 {
+            values.extend([-9.0, f32::from(key % 7), -9.0, 9.0, 9.0]);
+            corrections.labels.push(2);
+            corrections.keys.push(Bytes::copy_from_slice(&[key; 16]));
+        }
+        corrections.values = proto::parse::pack(&values);
+        state.chunks.push(corrections);
+    }
+    assert_eq!(train(address, 1).await, Exit::Drained);
+
+    let state = scheduler.state();
+    let [offer] = &state.published[..] else { panic!("{} offers", state.published.len()) };
+    assert!(offer.last);
+    let counts = offer.comparison.as_ref().unwrap();
+    assert_eq!(counts.corrections, 40);
+    assert_eq!(counts.corrections_candidate_right, 40, "what was corrected is learned");
+    let report = offer.report.as_ref().unwrap();
+    let kept_back = counts.rows - report.held_out_rows;
+    assert!((1..20).contains(&kept_back), "{kept_back} corrections only measure");
+    assert_eq!(report.training_rows, 600 + 3 * (40 - kept_back));
+    assert_eq!(counts.only_candidate_right, counts.class_only_candidate_right.iter().sum::<u64>());
+    let alike = counts.both_right + counts.only_candidate_right + counts.only_baseline_right;
+    assert!(alike <= counts.rows);
+}
+
+#[tokio::test]
+async fn a_job_waits_for_a_scheduler_that_is_away() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let scheduler = scheduler(job(&["ridge"]));
+    // Also: the first calls that it answers break off.
+    scheduler.state().breaks = 3;
+    let running = runtime::spawn::named("job", train(address, 1));
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!running.is_finished());
+    scheduler.serve(TcpListener::bind(address).await.unwrap());
+    assert_eq!(running.await.unwrap(), Exit::Drained);
+    assert_eq!(scheduler.state().published.len(), 1);
+}
+
+#[tokio::test]
+async fn who_is_told_to_stop_publishes_no_more() {
+    let (scheduler, address) = scheduler(job(&[])).start().await;
+    scheduler.state().stop = true;
+    assert_eq!(train(address, 1).await, Exit::Drained);
+    assert!(scheduler.state().published.iter().all(|offer| !offer.last));
+}
+
+#[tokio::test]
+async fn a_replaced_attempt_ends_quietly() {
+    let (scheduler, address) = scheduler(job(&["ridge"])).start().await;
+    scheduler.state().attempt = 5;
+    assert_eq!(train(address, 4).await, Exit::Drained);
+    let state = scheduler.state();
+    assert_eq!((state.begun, state.published.len(), state.progress.len()), (0, 0, 0));
+}
+
+#[tokio::test]
+async fn a_drain_ends_the_wait_for_a_scheduler() {
+    let drain = Drain::new();
+    let address = SocketAddr::from(([127, 0, 0, 1], 9));
+    let running = runtime::spawn::named("job", run(config(address, 1), drain.clone()));
+    drain.ask();
+    let exit = tokio::time::timeout(Duration::from_secs(20), running).await.unwrap();
+    assert_eq!(exit.unwrap().unwrap(), Exit::Drained);
+}
+
+#[tokio::test]
+async fn what_cannot_be_trained_is_reported_as_a_fault() {
+    let fault = async |job: TrainingJob, chunk: SampleChunk| {
+        let (scheduler, address) = scheduler(job).start().await;
+        scheduler.state().chunks = vec![chunk];
+        assert_eq!(train(address, 1).await, Exit::GaveUp);
+        let state = scheduler.state();
+        assert!(state.published.is_empty());
+        state.progress.last().unwrap().fault.clone()
+    };
+    let mut wrong = samples(9);
+    wrong.labels[8] = 3;
+    for (said, job, chunk) in [
+        ("class 3, but the task has 3 classes", job(&[]), wrong),
+        ("0 of the 3 classes have 3 rows", job(&[]), samples(6)),
+        ("the family \"oracle\", which does not exist", job(&["oracle"]), samples(9)),
+        (
+            "samples of 5 values in a task with 4",
+            TrainingJob { features: ["a", "b", "c", "d"].map(str::to_owned).to_vec(), ..job(&[]) },
+            samples(9),
+        ),
+    ] {
+        let fault = fault(job, chunk).await;
+        assert!(fault.contains(said), "{fault:?} should say {said:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_spent_budget_ends_with_what_stands() {
+    let (scheduler, address) = scheduler(TrainingJob { budget_s: 1, ..job(&[]) }).start().await;
+    // So many rows that seven families take longer than a second.
+    scheduler.state().chunks = vec![samples(20_000)];
+    assert_eq!(train(address, 1).await, Exit::Drained);
+    let state = scheduler.state();
+    let last = state.published.last().unwrap();
+    assert!(last.last);
+    let members = decode(&state, &last.digest).members().len();
+    assert!((1..7).contains(&members), "{members} members");
+}
