@@ -7,7 +7,6 @@
 mod fleet_file;
 pub(crate) mod proxy;
 
-pub(crate) use fleet_file::FleetFileError;
 
 use std::time::Duration;
 
@@ -20,24 +19,24 @@ const CLOUD: &str = "cloud";
 
 /// A device of the lab.
 #[derive(Clone, Debug, PartialEq)]
-pub struct LabDevice {
+pub(crate) struct LabDevice {
     /// Its name in the fleet.
-    pub name: String,
+    pub(crate) name: String,
     /// How far it is from the apps: what a round trip takes at least.
-    pub rtt: Duration,
+    pub(crate) rtt: Duration,
     /// The share of this machine that it gets.
-    pub cpu_cores: f64,
+    pub(crate) cpu_cores: f64,
     /// The memory that it says it has.
-    pub memory_bytes: u64,
+    pub(crate) memory_bytes: u64,
     /// Where it stands; where `up` does when absent.
-    pub site: Option<String>,
+    pub(crate) site: Option<String>,
 }
 
 /// The devices of a lab, in the order in which they are shown.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Fleet {
+pub(crate) struct Fleet {
     /// At least one; each name once.
-    pub devices: Vec<LabDevice>,
+    pub(crate) devices: Vec<LabDevice>,
 }
 
 impl Fleet {
@@ -60,7 +59,7 @@ impl Fleet {
     /// The Pi and the NUC stand where the apps are; the VMs are in the cloud. Memory is declared as
     /// 4 GB, 8, 8, 32 and 64, scaled so that the largest is what is here.
     #[must_use]
-    pub fn paper(cores: f64, memory_bytes: u64) -> Self {
+    pub(crate) fn paper(cores: f64, memory_bytes: u64) -> Self {
         let device = |name: &str, rtt_ms, units: f64, gb: u64, site: Option<&str>| LabDevice {
             name: name.to_owned(),
             rtt: Duration::from_millis(rtt_ms),
@@ -81,7 +80,7 @@ impl Fleet {
 
     /// [`Fleet::paper`] for the machine that this runs on.
     #[must_use]
-    pub fn paper_here() -> Self {
+    pub(crate) fn paper_here() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let cores = f64::from(u32::try_from(cores).unwrap_or(u32::MAX));
         // Unknown memory is no reason to have no lab.

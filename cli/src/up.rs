@@ -36,37 +36,37 @@ const ASK_MAX: Duration = Duration::from_secs(2);
 
 /// What `up` is told.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub(crate) struct Config {
     /// Where everything is kept.
-    pub data_dir: PathBuf,
+    pub(crate) data_dir: PathBuf,
     /// Where the scheduler listens; port 0 picks free ports for all.
-    pub listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
     /// Whether plaintext beyond loopback is accepted.
-    pub insecure: bool,
+    pub(crate) insecure: bool,
     /// The place with its own network that this machine stands in.
-    pub site: String,
+    pub(crate) site: String,
     /// The program that the children are started from.
-    pub program: PathBuf,
+    pub(crate) program: PathBuf,
     /// The devices of a lab; one node with the whole machine when absent.
-    pub lab: Option<lab::Fleet>,
+    pub(crate) lab: Option<lab::Fleet>,
 }
 
 /// Where everything answers: `addresses.json`.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Addresses {
+pub(crate) struct Addresses {
     /// The scheduler.
-    pub scheduler: String,
+    pub(crate) scheduler: String,
     /// gRPC of the serving worker; in a lab of the first device, at its distance.
-    pub grpc: String,
+    pub(crate) grpc: String,
     /// HTTP of the same serving worker.
-    pub http: String,
+    pub(crate) http: String,
     /// Metrics of the same serving worker.
-    pub metrics: String,
+    pub(crate) metrics: String,
 }
 
 /// Why `up` ended before it was told to.
 #[derive(Debug, thiserror::Error)]
-pub enum UpError {
+pub(crate) enum UpError {
     /// The folder is in use, or cannot be used.
     #[error("the data folder cannot be used")]
     Folder(#[from] FolderError),
@@ -112,7 +112,7 @@ pub enum UpError {
 
 /// Where `up` writes its [`Addresses`].
 #[must_use]
-pub fn addresses_path(data_dir: &Path) -> PathBuf {
+pub(crate) fn addresses_path(data_dir: &Path) -> PathBuf {
     data_dir.join("addresses.json")
 }
 
@@ -124,7 +124,7 @@ pub fn addresses_path(data_dir: &Path) -> PathBuf {
 ///
 /// [`UpError`] when something cannot be started, or ended in a way that starting it again would not
 /// help.
-pub async fn run(
+pub(crate) async fn run(
     mut config: Config,
     drain: Drain,
     on_ready: impl FnOnce(&Addresses),

@@ -105,7 +105,9 @@ impl Training {
             }
         }
         let status = match self.child.wait().await {
-            Ok(status) if status.success() && !stop.asked() => return Ok(()),
+            // Drained is not done, however well it ended.
+            Ok(_) if stop.asked() => return Err("it was stopped".to_owned()),
+            Ok(status) if status.success() => return Ok(()),
             Ok(status) => status.to_string(),
             Err(error) => format!("its end is not known: {error}"),
         };

@@ -20,7 +20,7 @@ const RTT_MS_MAX: f64 = 60_000.0;
 
 /// Why a file is no fleet.
 #[derive(Debug, thiserror::Error)]
-pub enum FleetFileError {
+pub(crate) enum FleetFileError {
     /// The file cannot be read.
     #[error("cannot read {path}")]
     Unreadable {
@@ -88,7 +88,7 @@ impl Fleet {
     /// # Errors
     ///
     /// Every variant of [`FleetFileError`].
-    pub fn read(path: PathBuf) -> Result<Self, FleetFileError> {
+    pub(crate) fn read(path: PathBuf) -> Result<Self, FleetFileError> {
         match std::fs::read_to_string(&path) {
             Ok(text) => Self::parse(&text),
             Err(source) => Err(FleetFileError::Unreadable { path, source }),
@@ -100,7 +100,7 @@ impl Fleet {
     /// # Errors
     ///
     /// Every variant of [`FleetFileError`] but [`FleetFileError::Unreadable`].
-    pub fn parse(text: &str) -> Result<Self, FleetFileError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, FleetFileError> {
         let Raw { device: raw } = toml::from_str(text)?;
         if raw.is_empty() || DEVICES_MAX < raw.len() {
             return Err(FleetFileError::Count { devices: raw.len() });

@@ -31,7 +31,7 @@ const USAGE: i32 = 64;
 
 /// Why a child does not run.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum ChildError {
+pub(crate) enum ChildError {
     /// It cannot be started.
     #[error("cannot start {program}: {reason}")]
     Start {
