@@ -457,6 +457,7 @@ fn event_view(event: Event) -> v1::Event {
         device: event.device,
         text: event.text,
         detail: event.detail,
+        job: event.job,
     }
 }
 
