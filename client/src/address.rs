@@ -20,8 +20,10 @@ impl Address {
     ///
     /// [`ClientError::Unreachable`] when nobody answers there.
     pub async fn connect(&self) -> Result<Channel, ClientError> {
-        let unreachable =
-            |source| ClientError::Unreachable { address: self.0.clone(), source: Box::new(source) };
+        let unreachable = |error: tonic::transport::Error| ClientError::Unreachable {
+            address: self.0.clone(),
+            because: innermost(&error),
+        };
         Endpoint::from_shared(format!("http://{}", self.0))
             .map_err(unreachable)?
             .connect_timeout(CONNECT_MAX)
@@ -33,6 +35,11 @@ impl Address {
             .await
             .map_err(unreachable)
     }
+}
+
+/// The first cause: what lies between it and us says "transport error" three times.
+fn innermost(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), innermost)
 }
 
 impl FromStr for Address {

@@ -12,13 +12,12 @@ pub enum ClientError {
         text: String,
     },
     /// Nobody answers there.
-    #[error("nobody answers at {address}")]
+    #[error("nobody answers at {address}: {because}")]
     Unreachable {
         /// Where.
         address: String,
-        /// Why not.
-        #[source]
-        source: Box<tonic::transport::Error>,
+        /// Why not, as the operating system says it.
+        because: String,
     },
     /// The service answered that it will not, or the connection was lost.
     #[error("{}", said(.0))]

@@ -178,8 +178,8 @@ pub(super) fn event(event: &v1::Event) -> Value {
     };
     json!({
         "sequence": event.sequence, "at_ms": event.at_ms, "kind": event.kind,
-        "task": some(&event.task), "device": some(&event.device), "text": event.text,
-        "detail": detail,
+        "task": some(&event.task), "device": some(&event.device), "job": some(&event.job),
+        "text": event.text, "detail": detail,
     })
 }
 

@@ -1,4 +1,4 @@
-//! `sensemble train status`: the trainings that devices and revisions know of, and how far they are.
+//! `sensemble train status`: the trainings that devices and the journal know of, and how far they are.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -83,35 +83,24 @@ fn state(it: &Standing) -> &str {
     }
 }
 
-/// The jobs that devices, revisions and the journal name, those that run first.
+/// The jobs that devices and the journal name, those that run first, then the newest.
 async fn jobs(admin: &Admin, task: Option<&str>) -> Result<Vec<String>, Failure> {
-    let mut found: Vec<String> = Vec::new();
     let devices = admin.devices().await?;
-    found.extend(devices.iter().flat_map(|device| &device.jobs).map(|job| job.job.clone()));
-    let tasks: Vec<String> = match task {
-        Some(task) => vec![task.to_owned()],
-        None => admin.tasks().await?.into_iter().map(|task| task.name).collect(),
-    };
-    for task in tasks {
-        let request = v1::EventsRequest { task: task.clone(), ..Default::default() };
-        let mut events = admin.events(request).await?;
-        let mut named = Vec::new();
-        while let Some(event) = events.next().await {
-            named.extend(job_of(&event?.detail));
+    let mut found: Vec<String> =
+        devices.iter().flat_map(|device| &device.jobs).map(|job| job.job.clone()).collect();
+    let request = v1::EventsRequest { task: task.unwrap_or("").to_owned(), ..Default::default() };
+    let mut events = admin.events(request).await?;
+    let mut named: Vec<String> = Vec::new();
+    while let Some(event) = events.next().await {
+        let job = event?.job;
+        if named.last() != Some(&job) {
+            named.push(job);
         }
-        found.extend(named.into_iter().rev());
-        let revisions = admin.revisions(&task).await?;
-        found.extend(revisions.into_iter().rev().map(|revision| revision.job));
     }
+    found.extend(named.into_iter().rev());
     let mut seen = BTreeSet::new();
     found.retain(|job| !job.is_empty() && seen.insert(job.clone()));
     Ok(found)
-}
-
-/// The job that the detail of an event names.
-fn job_of(detail: &str) -> Option<String> {
-    let detail: Value = serde_json::from_str(detail).ok()?;
-    detail.get("job")?.as_str().map(str::to_owned)
 }
 
 /// What a job's history says so far; `None` when the scheduler does not know it.

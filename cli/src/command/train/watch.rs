@@ -63,7 +63,7 @@ pub(super) async fn to_its_end(
                             if seen < at {
                                 seen = at;
                                 take(&mut ended, &event);
-                                bar.suspend(|| print(&event, call))?;
+                                bar.suspend(|| print(&event, &bar, call))?;
                                 advance(&bar, &event);
                             }
                         }
@@ -98,36 +98,38 @@ fn advance(bar: &ProgressBar, event: &v1::TrainingEvent) {
     bar.set_message(event.text.clone());
 }
 
-fn print(event: &v1::TrainingEvent, call: &Call) -> std::io::Result<()> {
+fn print(event: &v1::TrainingEvent, bar: &ProgressBar, call: &Call) -> std::io::Result<()> {
     if call.json() {
         return output::json_line(&view::training(event));
+    }
+    if event.kind == "step" && !bar.is_hidden() {
+        // The bar says it.
+        return Ok(());
     }
     output::line(format_args!("{:>8.1} s  {}", event.seconds, told(event)))
 }
 
 /// An event in words.
-pub(super) fn told(event: &v1::TrainingEvent) -> String {
-    let on = if event.device.is_empty() { String::new() } else { format!(" on {}", event.device) };
-    let text = event.text.as_str();
-    let and = |words: String| if text.is_empty() { words } else { format!("{words}  {text}") };
-    match event.kind.as_str() {
-        "released" => {
-            let accuracy = event.report.as_ref().and_then(validation_accuracy);
-            let accuracy = accuracy.map_or_else(String::new, |accuracy| {
-                format!("  validation accuracy {}", output::percent(accuracy))
-            });
-            let members = event.report.as_ref().map_or(0, |report| report.members.len());
-            and(format!("revision {:>3}  {members} members{accuracy}", event.revision))
+fn told(event: &v1::TrainingEvent) -> String {
+    let v1::TrainingEvent { kind, text, done, total, .. } = event;
+    match (kind.as_str(), &event.report) {
+        ("released", Some(report)) => {
+            let families: Vec<&str> = report.members.iter().map(|it| it.family.as_str()).collect();
+            let best = report.frontier.iter().map(|it| it.accuracy).reduce(f64::max);
+            let mut told = format!("revision {}", event.revision);
+            if let Some(best) = best {
+                told += &format!("  validation accuracy {}", output::percent(best));
+            }
+            if let Some(held_out) = report.held_out.as_ref().filter(|it| it.rows != 0) {
+                told += &format!("  held-out {}", output::percent(held_out.accuracy));
+            }
+            told + "  " + &families.join(" + ")
         }
-        "step" if event.total != 0 => and(format!("step {}/{}", event.done, event.total)),
-        kind => and(format!("{kind}{on}")),
+        ("step", _) if *total != 0 => format!("step {done}/{total}  {text}"),
+        (kind, _) if text.is_empty() => kind.to_owned(),
+        (kind, _) if text.contains(kind) => text.clone(),
+        (kind, _) => format!("{kind}: {text}"),
     }
-}
-
-/// What validation rows say of all members together, with the gate where there is one.
-fn validation_accuracy(report: &v1::RevisionReport) -> Option<f64> {
-    let whole = report.frontier.iter().max_by_key(|it| (it.members.count_ones(), it.gated));
-    whole.map(|subset| subset.accuracy)
 }
 
 #[cfg(test)]
@@ -150,19 +152,29 @@ mod tests {
     }
 
     #[test]
-    fn a_release_is_told_with_the_accuracy_of_all_members() {
-        let subset = |members, gated, accuracy| v1::SubsetReport {
-            members,
-            gated,
-            accuracy,
-            ..Default::default()
-        };
+    fn a_release_is_told_with_its_best_subset() {
+        let subset =
+            |members, accuracy| v1::SubsetReport { members, accuracy, ..Default::default() };
+        let member =
+            |family: &str| v1::MemberReport { family: family.to_owned(), ..Default::default() };
         let mut released = event("released", 3);
+        released.text = "revision 3 released".to_owned();
         released.report = Some(v1::RevisionReport {
-            members: vec![v1::MemberReport::default(); 2],
-            frontier: vec![subset(1, true, 0.5), subset(3, true, 0.912), subset(3, false, 0.9)],
+            members: vec![member("ridge"), member("knn")],
+            frontier: vec![subset(1, 0.5), subset(2, 0.912), subset(3, 0.9)],
+            held_out: Some(v1::Measured { accuracy: 0.88, rows: 9, ..Default::default() }),
             ..Default::default()
         });
-        assert_eq!(told(&released), "revision   3  2 members  validation accuracy 91.2 %");
+        let expected = "revision 3  validation accuracy 91.2 %  held-out 88.0 %  ridge + knn";
+        assert_eq!(told(&released), expected);
+    }
+
+    #[test]
+    fn nothing_is_told_twice() {
+        let with =
+            |kind: &str, text: &str| v1::TrainingEvent { text: text.to_owned(), ..event(kind, 0) };
+        assert_eq!(told(&with("done", "done with revision 7")), "done with revision 7");
+        assert_eq!(told(&with("refused", "a class got worse")), "refused: a class got worse");
+        assert_eq!(told(&with("failed", "")), "failed");
     }
 }
