@@ -330,3 +330,38 @@ pub(crate) fn shortened(name: &str) -> String {
     }
     short
 }
+
+#[cfg(test)]
+mod tests {
+    use store::ring::Limits;
+
+    use super::*;
+
+    #[test]
+    fn as_much_as_may_be_in_flight_is_let_in_and_what_ends_makes_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let limits = Limits {
+            bytes_max: 1 << 20,
+            records_max: 100,
+            segment_bytes: 1 << 16,
+            record_bytes_max: 1 << 10,
+            queue_bytes_max: 1 << 16,
+        };
+        let receipts = Arc::new(Ring::open(dir.path(), limits).unwrap());
+        let desk = Desk::new(Snapshot::default(), receipts, Ids::new().unwrap());
+        let mut admitted: Vec<Admitted<'_>> =
+            (0..IN_FLIGHT_MAX).map(|_| desk.admit().unwrap()).collect();
+        assert_eq!(desk.admit().unwrap_err(), IN_FLIGHT_MAX);
+        assert_eq!((desk.in_flight(), desk.busy.load(Relaxed)), (IN_FLIGHT_MAX, 1));
+        admitted.pop();
+        let _one_more = desk.admit().unwrap();
+    }
+
+    #[test]
+    fn names_from_outside_are_bounded() {
+        let many: Vec<String> = (0..30).map(|at| format!("{at}")).collect();
+        assert!(names(many.iter()).ends_with("18, 19, …"));
+        assert_eq!(names([].iter()), "none");
+        assert_eq!(shortened(&"ä".repeat(100)).chars().count(), 65);
+    }
+}

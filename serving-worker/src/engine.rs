@@ -12,7 +12,7 @@ use kameo::{
 };
 use models::Ensemble;
 use runtime::{Report, backoff::Backoff};
-use store::blobs::Blobs;
+use store::blobs::{BlobError, Blobs};
 use tokio::sync::watch;
 
 use crate::{
@@ -25,6 +25,8 @@ use crate::{
 
 /// The first and the longest wait before a failed load is tried again.
 const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
+/// When the bundles on disk are more than this, those that are no longer served go.
+const SPARE_BYTES_MAX: u64 = 256 << 20;
 /// How long one of the two windows of the latency quantiles is.
 const WINDOW: Duration = Duration::from_secs(30);
 
@@ -126,10 +128,14 @@ impl Message<Obey> for Engine {
 
     async fn handle(&mut self, obey: Obey, _: &mut Context<Self, ()>) {
         let Obey { upstream, orders } = obey;
-        let moved = *self.parts.upstream.borrow() != upstream;
-        if moved {
-            self.parts.upstream.send_replace(upstream);
-        }
+        // A node that does not know where the scheduler is takes nothing away from what is known.
+        let moved = self.parts.upstream.send_if_modified(|known| {
+            let news = !upstream.scheduler.is_empty() && *known != upstream;
+            if news {
+                *known = upstream;
+            }
+            news
+        });
         let before = self.orders.clone();
         let first = !self.ordered && orders.is_some();
         if let Some(orders) = orders {
@@ -184,6 +190,7 @@ impl Message<Loaded> for Engine {
         }
         self.publish();
         self.remember().await;
+        self.make_room().await;
     }
 }
 
@@ -244,7 +251,7 @@ impl Engine {
             }
             let source = Source { blobs: Arc::clone(&self.parts.blobs), scheduler: String::new() };
             let meter = self.meter(&wanted.task);
-            match load::load(source, wanted.clone(), None, meter, Vec::new()).await {
+            match load::load(source, wanted.clone(), None, meter).await {
                 Ok(served) => self.swap(served),
                 Err(error) => {
                     tracing::warn!(
@@ -281,9 +288,8 @@ impl Engine {
         };
         let reuse = self.served_ensemble(&wanted.digest);
         let meter = self.meter(&wanted.task);
-        let keep = self.orders.digests().collect();
         let engine = self.itself.clone();
-        let load = load::load(source, wanted.clone(), reuse, meter, keep);
+        let load = load::load(source, wanted.clone(), reuse, meter);
         runtime::spawn::named("load", async move {
             // In a task of its own, so that a panic in it becomes a fault and not a silence.
             let loading = runtime::spawn::named("load bundle", load);
@@ -316,6 +322,27 @@ impl Engine {
         self.parts.changed.send_replace(());
     }
 
+    /// Bundles that are no longer served are kept for as long as there is room, so that a step back
+    /// needs no network.
+    async fn make_room(&self) {
+        if self.parts.blobs.bytes() <= SPARE_BYTES_MAX {
+            return;
+        }
+        let keep: Vec<[u8; 32]> = self.orders.digests().collect();
+        let blobs = Arc::clone(&self.parts.blobs);
+        let removed = tokio::task::spawn_blocking(move || {
+            let digests = blobs.digests()?;
+            digests.iter().filter(|it| !keep.contains(it)).try_for_each(|digest| {
+                blobs.remove(digest)?;
+                Ok(())
+            })
+        });
+        let removed: Result<Result<(), BlobError>, _> = removed.await;
+        if let Ok(Err(error)) = removed {
+            tracing::warn!(error = %Report(&error), "old bundles are not removed");
+        }
+    }
+
     async fn remember(&self) {
         let upstream = self.parts.upstream.borrow().clone();
         let remembered = Remembered { upstream, orders: self.orders.clone() };
@@ -323,6 +350,22 @@ impl Engine {
         let written = tokio::task::spawn_blocking(move || memory.write(&remembered)).await;
         if let Ok(Err(error)) = written {
             tracing::error!(error = %Report(&error), "what is served would not survive a restart");
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A defect, to see what becomes of it.
+    pub(crate) struct Panic;
+
+    impl Message<Panic> for Engine {
+        type Reply = ();
+
+        async fn handle(&mut self, _: Panic, _: &mut Context<Self, ()>) {
+            panic!("a defect");
         }
     }
 }

@@ -268,7 +268,7 @@ impl Forwarder {
         let count = u64::try_from(refused.len()).unwrap_or(u64::MAX);
         self.parts.counts.refused.fetch_add(count, Relaxed);
         tracing::warn!(
-            corrections = count, reason = refused[0].reason, file = %self.parts.refused.display(),
+            corrections = count, file = %self.parts.refused.display(),
             "corrections refused for good are set aside"
         );
         let path = self.parts.refused.clone();

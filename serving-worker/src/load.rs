@@ -75,7 +75,7 @@ pub(crate) struct Source {
     pub(crate) scheduler: String,
 }
 
-/// Finds, checks, decodes and warms what is wanted. `keep` are the digests that must stay on disk.
+/// Finds, checks, decodes and warms what is wanted.
 ///
 /// # Errors
 ///
@@ -85,12 +85,11 @@ pub(crate) async fn load(
     wanted: Wanted,
     reuse: Option<Arc<Ensemble>>,
     meter: Arc<Meter>,
-    keep: Vec<[u8; 32]>,
 ) -> Result<Served, LoadError> {
     let ensemble = match reuse {
         Some(ensemble) => ensemble,
         None => {
-            let bytes = find(&source, wanted.digest, keep).await?;
+            let bytes = find(&source, wanted.digest).await?;
             blocking(move || models::bundle::decode(&bytes).map_err(LoadError::Decode))
                 .await
                 .map(Arc::new)?
@@ -107,11 +106,7 @@ async fn blocking<T: Send + 'static>(
 }
 
 /// The bytes of `digest`, from the disk or else from the scheduler.
-async fn find(
-    source: &Source,
-    digest: [u8; 32],
-    keep: Vec<[u8; 32]>,
-) -> Result<Vec<u8>, LoadError> {
+async fn find(source: &Source, digest: [u8; 32]) -> Result<Vec<u8>, LoadError> {
     let blobs = Arc::clone(&source.blobs);
     let kept = blocking(move || match blobs.get(&digest) {
         Ok(bytes) => Ok(Some(bytes)),
@@ -131,28 +126,10 @@ async fn find(
     let blobs = Arc::clone(&source.blobs);
     blocking(move || {
         // `fetch` has checked the digest, and it is checked again whenever the blob is read.
-        match blobs.put(&bytes) {
-            Err(BlobError::Full { .. }) => {
-                make_room(&blobs, &keep)?;
-                blobs.put(&bytes).map_err(LoadError::Keep)?;
-            }
-            kept => {
-                kept.map_err(LoadError::Keep)?;
-            }
-        }
+        blobs.put(&bytes).map_err(LoadError::Keep)?;
         Ok(bytes)
     })
     .await
-}
-
-/// Old revisions are kept for as long as there is room: a step back needs no network then.
-fn make_room(blobs: &Blobs, keep: &[[u8; 32]]) -> Result<(), LoadError> {
-    for digest in blobs.digests().map_err(LoadError::Keep)? {
-        if !keep.contains(&digest) {
-            blobs.remove(&digest).map_err(LoadError::Keep)?;
-        }
-    }
-    Ok(())
 }
 
 /// The bytes of `digest` from the scheduler, bounded and checked.

@@ -60,8 +60,6 @@ impl Numbers {
             set.tasks.iter().map(|(task, served)| (escaped(task), &**served)).collect();
 
         self.answers(&mut page, &tasks);
-        let quantiles: [(&str, fn(&proto::v1::ServiceQuantiles) -> u32); 3] =
-            [("0.5", |it| it.p50_us), ("0.95", |it| it.p95_us), ("0.99", |it| it.p99_us)];
         page.metric(
             "answer_recent_seconds",
             "gauge",
@@ -69,14 +67,16 @@ impl Numbers {
         );
         for (task, served) in &tasks {
             let recent = served.meter.quantiles();
-            for (quantile, of) in quantiles {
+            for (quantile, us) in
+                [("0.5", recent.p50_us), ("0.95", recent.p95_us), ("0.99", recent.p99_us)]
+            {
                 let labels = format!("{{task=\"{task}\",quantile=\"{quantile}\"}}");
-                page.sample("answer_recent_seconds", &labels, seconds(u64::from(of(&recent))));
+                page.sample("answer_recent_seconds", &labels, seconds(u64::from(us)));
             }
         }
         page.metric("task_ready", "gauge", "1 when the task is served as ordered, else 0.");
-        for (task, _) in &tasks {
-            let ready = u8::from(!set.missing.contains_key(task));
+        for (task, served) in &tasks {
+            let ready = u8::from(!set.missing.contains_key(&served.wanted.task));
             page.sample("task_ready", &format!("{{task=\"{task}\"}}"), ready);
         }
         for task in set.missing.keys().filter(|task| !set.tasks.contains_key(*task)) {

@@ -54,6 +54,8 @@ const OUTBOX: outbox::Limits = outbox::Limits {
 };
 /// Longest receipt or correction: a sample of as many features as a task may have, and its names.
 const RECORD_BYTES_MAX: usize = 8 << 20;
+/// Requests and streams of one connection at the same time.
+const STREAMS_MAX: u32 = 1024;
 /// How long requests in flight may take after the worker was told to stop.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// Restarts of an actor before the worker gives up aloud.
@@ -306,6 +308,7 @@ async fn serve_grpc(
         .max_encoding_message_size(proto::MESSAGE_BYTES_MAX);
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let server = Server::builder()
+        .max_concurrent_streams(Some(STREAMS_MAX))
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .add_service(health_service)
         .add_service(reflection)
@@ -330,4 +333,82 @@ fn serve_http(
             tracing::error!(error = %Report(&error), "HTTP is no longer answered");
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use models::Subset;
+
+    use super::*;
+    use crate::{
+        engine::{Obey, tests::Panic},
+        orders::Wanted,
+    };
+
+    /// The actors over a folder, and what they publish.
+    async fn start(dir: &std::path::Path) -> (ActorRef<Root>, ActorRef<Engine>, Snapshot) {
+        let (outbox, _) = Outbox::open(dir.join("outbox"), OUTBOX).unwrap();
+        let snapshot = Snapshot::default();
+        let upstream = watch::Sender::new(Upstream::default());
+        let (started, actors) = oneshot::channel();
+        let root = Root::spawn(RootArgs {
+            forwarder: forwarder::Parts {
+                outbox,
+                upstream: upstream.subscribe(),
+                refused: dir.join("refused.jsonl"),
+                counts: Arc::default(),
+            },
+            engine: engine::Parts {
+                snapshot: Arc::clone(&snapshot),
+                blobs: Arc::new(Blobs::open(dir.join("bundles"), BUNDLE_BYTES_MAX).unwrap()),
+                memory: Memory::in_folder(dir),
+                upstream,
+                changed: watch::Sender::new(()),
+            },
+            started,
+        });
+        (root, actors.await.unwrap().engine, snapshot)
+    }
+
+    fn order(generation: u64) -> Obey {
+        let wanted = Wanted {
+            task: "kitchen".to_owned(),
+            generation,
+            revision: generation,
+            digest: [0; 32],
+            subset: Subset(1),
+            gated: false,
+        };
+        Obey { upstream: Upstream::default(), orders: Some(vec![wanted]) }
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_fails_is_restarted_and_remembers_its_orders() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, engine, snapshot) = start(dir.path()).await;
+        engine.ask(order(5)).await.unwrap();
+        engine.tell(Panic).await.unwrap();
+        // The same address reaches the restarted one; the older order is older to it too.
+        engine.ask(order(4)).await.unwrap();
+        assert_eq!(snapshot.load().missing["kitchen"].0.generation, 5);
+        engine.ask(order(6)).await.unwrap();
+        assert_eq!(snapshot.load().missing["kitchen"].0.generation, 6);
+        assert!(root.is_alive());
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_keeps_failing_is_given_up_aloud() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, engine, _) = start(dir.path()).await;
+        let failing = runtime::spawn::named("failing", async move {
+            loop {
+                // Between its restarts, and after the last, nobody is there to ask.
+                let _gone = engine.ask(Panic).await;
+                tokio::task::yield_now().await;
+            }
+        });
+        let ended = tokio::time::timeout(Duration::from_secs(20), root.wait_for_shutdown());
+        ended.await.expect("the root ends with what it cannot restart");
+        failing.abort();
+    }
 }

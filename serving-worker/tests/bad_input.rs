@@ -63,7 +63,7 @@ async fn each_kind_of_bad_sample_has_its_name() {
 
     assert_eq!(app.predict(sample()).await.unwrap().into_inner().class, "class1");
     let served = app.describe(v1::DescribeRequest {}).await.unwrap().into_inner().tasks;
-    let service = served[0].service.clone().unwrap();
+    let service = served[0].service.unwrap();
     assert_eq!((service.answers, service.failed), (2, 8));
     assert!(0 < service.p50_us && service.p50_us <= service.p99_us);
     let (_, page) = worker.get(worker.presence.metrics, "/metrics").await;

@@ -11,7 +11,7 @@ use tonic::Code;
 fn batch(rows: usize) -> v1::PredictBatchRequest {
     v1::PredictBatchRequest {
         task: "kitchen".to_owned(),
-        width: u32::try_from(WIDTH).unwrap(),
+        width: u32::try_from(WIDTH).expect("a sample is narrow"),
         values: SAMPLE.repeat(rows),
     }
 }

@@ -2,6 +2,7 @@
 //! that only gives orders.
 
 #![allow(dead_code, unreachable_pub, reason = "each test uses its own part of this")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends here")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
