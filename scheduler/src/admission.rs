@@ -130,3 +130,69 @@ fn judge(problem: &Problem, task: &TaskFacts, device: &Device) -> Result<(), No>
         millis(max)
     )))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        placement::cases::{device, measure, problem, problems, task},
+        policy::Policy,
+    };
+
+    fn within(ms: u32) -> Policy {
+        Policy { latency_us_max: Some(ms * 1000), ..Policy::default() }
+    }
+
+    #[test]
+    fn a_refusal_has_the_numbers_of_each_device() {
+        let mut far = task(within(2), vec![]);
+        far.offer = None;
+        let devices = [("nuc", device(1.0, 14_000)), ("pi4", device(1.0, 3_100))];
+        let problem = problem(devices, [("t", far.clone())]);
+        let Admission::Refused(refusal) = admit(&problem, "t", &far) else { panic!("admitted") };
+        assert_eq!(
+            refusal.to_string(),
+            "no device can answer \"t\" within 2 ms as seen from \"home\"\n  \
+             nuc: rtt p95 14 ms + transfer 0.018 ms + service ≥ 0.001 ms = 14 ms > 2 ms\n  \
+             pi4: rtt p95 3.1 ms + transfer 0.018 ms + service ≥ 0.001 ms = 3.119 ms > 2 ms\n\
+             loosen the policy, or add a device"
+        );
+    }
+
+    #[test]
+    fn what_was_trained_says_more_than_what_could_be_conceived() {
+        let heavy = vec![measure(1, 0.9, 5_000)];
+        let trained = task(within(4), heavy);
+        let untrained = crate::placement::TaskFacts { offer: None, ..trained.clone() };
+        let problem = problem([("pi", device(1.0, 500))], []);
+        assert_eq!(admit(&problem, "t", &untrained), Admission::Admitted);
+        assert!(matches!(admit(&problem, "t", &trained), Admission::Refused(_)));
+    }
+
+    #[test]
+    fn nobody_is_refused_before_the_devices_were_measured() {
+        let task = task(within(4), vec![]);
+        let mut unknown = device(1.0, 500);
+        unknown.reach.clear();
+        assert_eq!(admit(&problem([], []), "t", &task), Admission::NoDevice);
+        let problem = problem([("a", device(1.0, 9_000)), ("b", unknown)], []);
+        assert_eq!(admit(&problem, "t", &task), Admission::Unmeasured);
+    }
+
+    proptest! {
+        #[test]
+        fn what_can_be_placed_within_its_promise_is_never_refused(problem in problems()) {
+            for (name, task) in &problem.tasks {
+                let alone = Problem { tasks: [(name.clone(), task.clone())].into(), ..problem.clone() };
+                let plan = crate::placement::solve(&alone, &Default::default());
+                let max = task.policy.latency_us_max.unwrap_or(u32::MAX);
+                let kept = plan.verdicts[name].chosen.iter().any(|it| it.cost.total_us() <= max);
+                if kept {
+                    prop_assert_eq!(admit(&problem, name, task), Admission::Admitted);
+                }
+            }
+        }
+    }
+}

@@ -75,7 +75,7 @@ pub fn service_us(speed: &Speed, work: Work) -> u32 {
 #[must_use]
 pub fn queue_us(load: f64, service_us: u32) -> u32 {
     const TAIL_SHARE: f64 = 0.01;
-    if !(TAIL_SHARE < load) {
+    if load.is_nan() || load <= TAIL_SHARE {
         return 0;
     }
     let load = load.min(LOAD_MAX);

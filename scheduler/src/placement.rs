@@ -19,6 +19,6 @@ pub use problem::{Device, Measured, Offer, Problem, Reach, TaskFacts};
 pub use solve::{Placed, Plan, Previous, Verdict, solve};
 
 #[cfg(test)]
-mod cases;
+pub(crate) mod cases;
 #[cfg(test)]
 mod properties;

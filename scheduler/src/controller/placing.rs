@@ -188,7 +188,9 @@ impl Controller {
             let before = previous.get(&name).map_or(&[][..], Vec::as_slice);
             let was_unmet = self.unmet.insert(name.clone(), verdict.unmet.clone());
             let was_unmet = was_unmet.unwrap_or_default();
-            if !verdict.kept && !(before.is_empty() && verdict.chosen.is_empty()) {
+            let nowhere = before.is_empty() && verdict.chosen.is_empty();
+            let moved = !(verdict.kept || nowhere);
+            if moved {
                 entries.push(decision(&problem, &name, task, &verdict, before));
             } else if task.offer.is_some() && was_unmet.is_empty() != verdict.unmet.is_empty() {
                 entries.push(Entry {
@@ -209,7 +211,7 @@ impl Controller {
             let stale = before.iter().any(|placed| {
                 placed.version != task.version || placed.considered != verdict.considered
             });
-            if stale || !verdict.kept && !(before.is_empty() && verdict.chosen.is_empty()) {
+            if stale || moved {
                 decided.push(Decided {
                     task: name,
                     chosen: verdict.chosen,

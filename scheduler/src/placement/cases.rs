@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// A device at home with a measured way to it.
-pub(super) fn device(madd_ns: f64, rtt_us: u32) -> Device {
+pub(crate) fn device(madd_ns: f64, rtt_us: u32) -> Device {
     let rtt = Rtt { p50_us: rtt_us / 2, p95_us: rtt_us, samples: 20 };
     Device {
         site: "home".to_owned(),
@@ -25,7 +25,7 @@ pub(super) fn device(madd_ns: f64, rtt_us: u32) -> Device {
 }
 
 /// A subset of the first `members`, which does so many thousand multiply-adds.
-pub(super) fn measure(members: usize, accuracy: f64, thousands: u64) -> SubsetMeasure {
+pub(crate) fn measure(members: usize, accuracy: f64, thousands: u64) -> SubsetMeasure {
     SubsetMeasure {
         subset: Subset::all(members),
         gated: false,
@@ -37,7 +37,7 @@ pub(super) fn measure(members: usize, accuracy: f64, thousands: u64) -> SubsetMe
     }
 }
 
-pub(super) fn task(policy: Policy, frontier: Vec<SubsetMeasure>) -> TaskFacts {
+pub(crate) fn task(policy: Policy, frontier: Vec<SubsetMeasure>) -> TaskFacts {
     let families = vec!["ridge".to_owned(); 8];
     TaskFacts {
         policy,
@@ -56,7 +56,7 @@ pub(super) fn task(policy: Policy, frontier: Vec<SubsetMeasure>) -> TaskFacts {
     }
 }
 
-pub(super) fn problem(
+pub(crate) fn problem(
     devices: impl IntoIterator<Item = (&'static str, Device)>,
     tasks: impl IntoIterator<Item = (&'static str, TaskFacts)>,
 ) -> Problem {
@@ -69,7 +69,7 @@ pub(super) fn problem(
 }
 
 /// What the books would say after a plan was written down.
-pub(super) fn written(problem: &Problem, verdicts: &BTreeMap<String, Verdict>) -> Previous {
+pub(crate) fn written(problem: &Problem, verdicts: &BTreeMap<String, Verdict>) -> Previous {
     verdicts
         .iter()
         .filter(|(_, verdict)| !verdict.chosen.is_empty())
@@ -160,7 +160,7 @@ fn tasks() -> impl Strategy<Value = BTreeMap<String, TaskFacts>> {
 }
 
 /// Any problem.
-pub(super) fn problems() -> impl Strategy<Value = Problem> {
+pub(crate) fn problems() -> impl Strategy<Value = Problem> {
     (devices(), tasks()).prop_map(|(devices, tasks)| Problem {
         site: "home".to_owned(),
         devices,
@@ -169,7 +169,7 @@ pub(super) fn problems() -> impl Strategy<Value = Problem> {
 }
 
 /// Two problems with the same tasks, so that what was decided for one is a past of the other.
-pub(super) fn pasts() -> impl Strategy<Value = (Problem, Problem)> {
+pub(crate) fn pasts() -> impl Strategy<Value = (Problem, Problem)> {
     (devices(), devices(), tasks()).prop_map(|(before, now, tasks)| {
         let site = "home".to_owned();
         (
@@ -180,7 +180,7 @@ pub(super) fn pasts() -> impl Strategy<Value = (Problem, Problem)> {
 }
 
 /// The devices of a plan, by task.
-pub(super) fn places(verdicts: &BTreeMap<String, Verdict>) -> BTreeMap<String, BTreeSet<String>> {
+pub(crate) fn places(verdicts: &BTreeMap<String, Verdict>) -> BTreeMap<String, BTreeSet<String>> {
     verdicts
         .iter()
         .map(|(name, verdict)| {

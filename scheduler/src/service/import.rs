@@ -161,15 +161,15 @@ impl Checks {
             )));
         }
         let row_number = |row: usize| before + u64::try_from(row).unwrap_or(u64::MAX) + 1;
-        let samples = proto::parse::samples(width, &message.values).map_err(|error| match error {
-            ParseError::Samples(ShapeError::NotFinite { row, column }) => {
-                Status::invalid_argument(format!(
+        let samples = proto::parse::samples(width, &message.values).map_err(|error| {
+            if let ParseError::Samples(ShapeError::NotFinite { row, column }) = error {
+                return Status::invalid_argument(format!(
                     "row {}: the value in column {} is not a finite number; nothing was imported",
                     row_number(row),
                     column + 1
-                ))
+                ));
             }
-            other => malformed(&other),
+            malformed(&error)
         })?;
         let rows = samples.len();
         if message.labels.len() != rows {
