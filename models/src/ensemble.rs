@@ -274,7 +274,10 @@ impl Ensemble {
     ) -> Result<Answer, ShapeError> {
         self.check_width(row.len())?;
         self.check_subset(subset)?;
-        if let Some(column) = row.iter().position(|value| !value.is_finite()) {
+        // Without an early end this takes a vector register at a time.
+        if !row.iter().fold(true, |finite, value| finite & value.is_finite())
+            && let Some(column) = row.iter().position(|value| !value.is_finite())
+        {
             return Err(ShapeError::NotFinite { row: 0, column });
         }
         Ok(self.answer_checked(row, subset, gated, scratch, ended))
@@ -309,12 +312,24 @@ impl Ensemble {
     #[must_use]
     pub fn member_votes(&self, samples: &Features) -> Vec<Vec<ClassId>> {
         assert_eq!(samples.width(), self.parts.schema.width(), "samples of this task");
-        let mut scratch = self.scratch();
-        let mut votes = vec![Vec::with_capacity(samples.len()); self.parts.members.len()];
-        for row in samples.rows() {
-            scratch.begin(self.parts.preparations.len());
-            for (votes, Weighted { member, .. }) in votes.iter_mut().zip(&self.parts.members) {
-                votes.push(first_largest(self.score(member, row, &mut scratch)));
+        let Parts { schema, preparations, members, .. } = &self.parts;
+        let classes = schema.classes().len();
+        let mut votes = vec![Vec::with_capacity(samples.len()); members.len()];
+        let mut buffers = Buffers::default();
+        let mut scores = Vec::new();
+        // Block by block, so that what is prepared stays small however many samples there are.
+        let rows: Vec<usize> = (0..samples.len()).collect();
+        for block in rows.chunks(BLOCK_ROWS) {
+            let block = samples.select(block);
+            let mut prepared: Vec<Option<Features>> = vec![None; preparations.len()];
+            scores.resize(block.len() * classes, 0.0);
+            for (votes, Weighted { member, .. }) in votes.iter_mut().zip(members) {
+                let xs = prepared[member.preparation].get_or_insert_with(|| {
+                    let preparation = &preparations[member.preparation];
+                    preparation.features(&block).expect("an ensemble's preparations fit its schema")
+                });
+                member.model.scores_of_many(xs, classes, &mut scores, &mut buffers);
+                votes.extend(scores.chunks_exact(classes).map(first_largest));
             }
         }
         votes
@@ -508,6 +523,8 @@ impl Ensemble {
     }
 }
 
+/// Samples prepared at a time when many are asked for.
+const BLOCK_ROWS: usize = 256;
 /// Background and event.
 const GATE_CLASSES: usize = 2;
 

@@ -3,14 +3,21 @@
 //! Each sums in one fixed order: [`LANES`] partial sums, then a tree over them. Nothing is fused
 //! and nothing depends on the length of a batch, so a sample gets bit for bit the same scores
 //! alone and among others, on x86-64 and on aarch64. The loops are written so that the
-//! compiler turns the lanes into vector registers.
+//! compiler turns the lanes into vector registers: those that every machine of the architecture
+//! has, and where this one has wider ones (`pulp` looks once), those. Width changes no bit.
+
+use std::sync::OnceLock;
+
+use pulp::{Arch, Simd, WithSimd};
 
 /// Partial sums kept side by side: eight registers of four, or two of sixteen.
 pub const LANES: usize = 32;
 /// The same for what is left over.
 const SHORT: usize = 8;
 
-/// Σ over `i` of `term(a[i], b[i])`; the shorter slice ends it.
+/// Σ over `i` of `term(a[i], b[i])`; the shorter slice ends it. `term(0, 0)` must be 0.
+///
+/// Every index below is known when this is compiled, or the lanes would live in memory.
 #[inline(always)]
 fn sum_of(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
     let mut lanes = [0.0_f32; LANES];
@@ -21,41 +28,137 @@ fn sum_of(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
             lanes[lane] += term(a[lane], b[lane]);
         }
     }
+    let mut eight = [0.0_f32; SHORT];
+    for lane in 0..SHORT {
+        let (low, high) = (lanes[lane] + lanes[lane + 16], lanes[lane + 8] + lanes[lane + 24]);
+        eight[lane] = low + high;
+    }
     let (a_short, a_rest) = a_rest.as_chunks::<SHORT>();
     let (b_short, b_rest) = b_rest.as_chunks::<SHORT>();
     for (a, b) in a_short.iter().zip(b_short) {
         for lane in 0..SHORT {
-            lanes[lane] += term(a[lane], b[lane]);
+            eight[lane] += term(a[lane], b[lane]);
         }
     }
-    for (lane, (&a, &b)) in lanes.iter_mut().zip(a_rest.iter().zip(b_rest)) {
-        *lane += term(a, b);
-    }
-    let mut width = LANES / 2;
-    while 0 < width {
-        for lane in 0..width {
-            lanes[lane] += lanes[lane + width];
+    if !a_rest.is_empty() {
+        let (mut a, mut b) = ([0.0_f32; SHORT], [0.0_f32; SHORT]);
+        for (padded, &value) in a.iter_mut().zip(a_rest) {
+            *padded = value;
         }
-        width /= 2;
+        for (padded, &value) in b.iter_mut().zip(b_rest) {
+            *padded = value;
+        }
+        for lane in 0..SHORT {
+            eight[lane] += term(a[lane], b[lane]);
+        }
     }
-    lanes[0]
+    let four: [f32; 4] = std::array::from_fn(|lane| eight[lane] + eight[lane + 4]);
+    (four[0] + four[2]) + (four[1] + four[3])
 }
 
-/// `a · b`.
-#[inline]
-#[must_use]
-pub fn dot(a: &[f32], b: &[f32]) -> f32 {
-    sum_of(a, b, |a, b| a * b)
+/// `row · x` of each row, in order.
+///
+/// # Shapes
+///
+/// `rows` is `[n, x.len()]`, row-major; `x` has at least one value.
+pub fn products(rows: &[f32], x: &[f32], then: impl FnMut(f32)) {
+    widest(EachRow { rows, x, term: |a, b| a * b, then });
 }
 
-/// `|a - b|²`. Never NaN when both are finite; it may overflow to infinity.
-#[inline]
-#[must_use]
-pub fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
-    sum_of(a, b, |a, b| {
-        let difference = a - b;
-        difference * difference
-    })
+/// `|row - x|²` of each row, in order. Never NaN when both are finite; it may overflow to infinity.
+///
+/// # Shapes
+///
+/// As [`products`].
+pub fn squared_distances(rows: &[f32], x: &[f32], then: impl FnMut(f32)) {
+    widest(EachRow { rows, x, term: square_of_difference, then });
+}
+
+/// [`squared_distances`] of many samples: `then` gets the index of the sample and the distance.
+/// Every row is read once and compared with all samples while it lies in the cache; each sample
+/// gets its rows in order.
+///
+/// # Shapes
+///
+/// `rows` is `[n, width]` and `xs` is `[samples, width]`, both row-major; `width` is at least 1.
+pub fn squared_distances_of_many(
+    rows: &[f32],
+    xs: &[f32],
+    width: usize,
+    then: impl FnMut(usize, f32),
+) {
+    widest(EachPair { rows, xs, width, then });
+}
+
+/// `e^(-factor·x)` of each value, which is at least 0; `factor` is positive.
+pub fn exponentials(values: &mut [f32], factor: f32) {
+    widest(Exponentials { values, factor });
+}
+
+#[inline(always)]
+fn square_of_difference(a: f32, b: f32) -> f32 {
+    let difference = a - b;
+    difference * difference
+}
+
+/// Runs `kernel` with the widest vector registers that this machine has.
+fn widest<K: WithSimd>(kernel: K) -> K::Output {
+    static ARCH: OnceLock<Arch> = OnceLock::new();
+    ARCH.get_or_init(Arch::new).dispatch(kernel)
+}
+
+struct EachRow<'a, T, F> {
+    rows: &'a [f32],
+    x: &'a [f32],
+    term: T,
+    then: F,
+}
+
+impl<T: Fn(f32, f32) -> f32, F: FnMut(f32)> WithSimd for EachRow<'_, T, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, _: S) {
+        for row in self.rows.chunks_exact(self.x.len()) {
+            (self.then)(sum_of(row, self.x, &self.term));
+        }
+    }
+}
+
+struct EachPair<'a, F> {
+    rows: &'a [f32],
+    xs: &'a [f32],
+    width: usize,
+    then: F,
+}
+
+impl<F: FnMut(usize, f32)> WithSimd for EachPair<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, _: S) {
+        for row in self.rows.chunks_exact(self.width) {
+            for (sample, x) in self.xs.chunks_exact(self.width).enumerate() {
+                (self.then)(sample, sum_of(row, x, square_of_difference));
+            }
+        }
+    }
+}
+
+struct Exponentials<'a> {
+    values: &'a mut [f32],
+    factor: f32,
+}
+
+impl WithSimd for Exponentials<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for value in self.values {
+            *value = exp_of_negative(-self.factor * *value);
+        }
+    }
 }
 
 /// `x` if it is finite; else the nearest finite value, and 0 for NaN.
@@ -76,7 +179,7 @@ pub fn finite(x: f32) -> f32 {
 /// # Source
 ///
 /// Range reduction and polynomial of Cephes `expf` (Moshier, 1992).
-#[inline]
+#[inline(always)]
 #[must_use]
 pub fn exp_of_negative(x: f32) -> f32 {
     /// 1.5·2²³: adding it rounds to an integer, which then stands in the low bits.
@@ -124,15 +227,26 @@ mod tests {
     proptest! {
         #[test]
         fn sums_are_those_of_twice_the_precision(
-            pairs in prop::collection::vec((-9.0_f32..9.0, -9.0_f32..9.0), 0..200),
+            pairs in prop::collection::vec((-9.0_f32..9.0, -9.0_f32..9.0), 1..200),
         ) {
             let (a, b): (Vec<f32>, Vec<f32>) = pairs.iter().copied().unzip();
             let pairs = || pairs.iter().map(|&(a, b)| (f64::from(a), f64::from(b)));
             let exact: f64 = pairs().map(|(a, b)| a * b).sum();
             let size: f64 = pairs().map(|(a, b)| (a * b).abs()).sum();
-            prop_assert!((f64::from(dot(&a, &b)) - exact).abs() <= 1e-5 * size);
+            let narrow = sum_of(&a, &b, |a, b| a * b);
+            prop_assert!((f64::from(narrow) - exact).abs() <= 1e-5 * size);
+            products(&a, &b, |wide| assert_eq!(wide.to_bits(), narrow.to_bits()));
             let exact: f64 = pairs().map(|(a, b)| (a - b) * (a - b)).sum();
-            prop_assert!((f64::from(squared_distance(&a, &b)) - exact).abs() <= 1e-5 * exact);
+            let narrow = sum_of(&a, &b, square_of_difference);
+            prop_assert!((f64::from(narrow) - exact).abs() <= 1e-5 * exact);
+            squared_distances(&a, &b, |wide| assert_eq!(wide.to_bits(), narrow.to_bits()));
+            squared_distances_of_many(&a, &b, b.len(), |sample, wide| {
+                assert_eq!((sample, wide.to_bits()), (0, narrow.to_bits()));
+            });
+            let mut wide = vec![narrow; 37];
+            exponentials(&mut wide, 0.01);
+            let narrow = exp_of_negative(-0.01 * narrow);
+            prop_assert!(wide.iter().all(|wide| wide.to_bits() == narrow.to_bits()));
         }
 
         #[test]

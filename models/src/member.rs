@@ -1,6 +1,8 @@
 //! One trained model of an ensemble, lowered to plain arrays.
 
-use crate::{preparation::Preparation, schema::ClassId, vote::first_largest, work::Work};
+use crate::{
+    features::Features, preparation::Preparation, schema::ClassId, vote::first_largest, work::Work,
+};
 
 pub mod boosted;
 pub mod forest;
@@ -112,6 +114,9 @@ pub struct Buffers {
     nearest: Vec<(f32, u16)>,
 }
 
+/// Samples compared with a row while it lies in the cache.
+const ABREAST: usize = 16;
+
 impl Model {
     /// Scores of the classes for one prepared sample; the larger the likelier, within this model.
     ///
@@ -134,6 +139,38 @@ impl Model {
             Self::RbfSvm(model) => model.scores(x, out, buffers),
             Self::Mlp(model) => model.scores(x, out, buffers),
             Self::Boosted(model) => model.scores(x, out),
+        }
+    }
+
+    /// [`Model::scores`] of many prepared samples, bit for bit: models that are long rows of numbers
+    /// read each row once for several samples.
+    ///
+    /// # Shapes
+    ///
+    /// `out` is `[samples, classes]`, row-major.
+    ///
+    /// # Panics
+    ///
+    /// As [`Model::scores`].
+    pub fn scores_of_many(
+        &self,
+        samples: &Features,
+        classes: usize,
+        out: &mut [f32],
+        buffers: &mut Buffers,
+    ) {
+        let width = samples.width();
+        let blocks = samples.values().chunks(ABREAST * width);
+        for (xs, out) in blocks.zip(out.chunks_mut(ABREAST * classes)) {
+            match self {
+                Self::Knn(model) => model.scores_of_many(xs, out),
+                Self::RbfSvm(model) => model.scores_of_many(xs, out, buffers),
+                Self::Linear(_) | Self::Forest(_) | Self::Mlp(_) | Self::Boosted(_) => {
+                    for (x, out) in xs.chunks_exact(width).zip(out.chunks_exact_mut(classes)) {
+                        self.scores(x, out, buffers);
+                    }
+                }
+            }
         }
     }
 

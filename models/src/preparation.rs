@@ -3,7 +3,7 @@
 use crate::{
     check,
     features::Features,
-    kernel::{dot, finite},
+    kernel::{finite, products},
     member::ModelError,
     schema::FEATURES_MAX,
     work::Work,
@@ -62,10 +62,14 @@ impl Step {
                 // order than the trainer; the difference goes to the front of `out` and is dropped.
                 let width = mean.len();
                 out.extend(x.iter().zip(mean).map(|(x, mean)| finite(x - mean)));
-                for component in components.chunks_exact(width) {
-                    let y = finite(dot(component, &out[..width]));
-                    out.push(y);
-                }
+                out.resize(width + components.len() / width, 0.0);
+                let (centred, projected) = out.split_at_mut(width);
+                let mut projected = projected.iter_mut();
+                products(components, centred, |product| {
+                    if let Some(y) = projected.next() {
+                        *y = finite(product);
+                    }
+                });
                 out.drain(..width);
             }
         }

@@ -19,11 +19,11 @@ pub struct Boosted {
 impl Boosted {
     pub(super) fn scores(&self, x: &[f32], out: &mut [f32]) {
         out.copy_from_slice(&self.base);
-        for round in self.trees.roots.chunks_exact(self.base.len()) {
-            for (score, &root) in out.iter_mut().zip(round) {
-                *score += self.leaves[self.trees.leaf(root, x)];
-            }
-        }
+        let mut class = 0;
+        self.trees.leaves(&self.trees.roots, x, |leaf| {
+            out[class] += self.leaves[leaf];
+            class = if class + 1 == self.base.len() { 0 } else { class + 1 };
+        });
     }
 
     /// The arrays fit each other, inputs of `width` values and `classes` classes.

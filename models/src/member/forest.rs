@@ -17,12 +17,12 @@ pub struct Forest {
 impl Forest {
     pub(super) fn scores(&self, x: &[f32], out: &mut [f32]) {
         out.fill(0.0);
-        for &root in &self.trees.roots {
-            let at = self.trees.leaf(root, x) * self.classes;
+        self.trees.leaves(&self.trees.roots, x, |leaf| {
+            let at = leaf * self.classes;
             for (score, share) in out.iter_mut().zip(&self.leaves[at..at + self.classes]) {
                 *score += share;
             }
-        }
+        });
     }
 
     /// The arrays fit each other, inputs of `width` values and `classes` classes.

@@ -1,7 +1,11 @@
 //! k nearest neighbours: the training rows themselves.
 
 use super::{Buffers, ModelError};
-use crate::{check, kernel::squared_distance, work::Work};
+use crate::{
+    check,
+    kernel::{squared_distances, squared_distances_of_many},
+    work::Work,
+};
 
 /// Most neighbours: they are kept sorted by insertion, which is fast while they are few.
 pub const NEIGHBOURS_MAX: u32 = 1_000;
@@ -28,10 +32,31 @@ impl Knn {
         let nearest = &mut buffers.nearest;
         nearest.clear();
         nearest.reserve(k);
-        for (row, &label) in self.rows.chunks_exact(self.width).zip(&self.labels) {
-            keep_nearest(nearest, k, squared_distance(row, x), label);
-        }
+        let mut labels = self.labels.iter();
+        squared_distances(&self.rows, x, |distance| {
+            if let Some(&label) = labels.next() {
+                keep_nearest(nearest, k, distance, label);
+            }
+        });
         count(nearest, out);
+    }
+
+    /// [`Knn::scores`] of several samples side by side: the same distances in the same order.
+    pub(super) fn scores_of_many(&self, xs: &[f32], out: &mut [f32]) {
+        let k = self.k as usize;
+        let mut nearest = vec![Vec::with_capacity(k); xs.len() / self.width];
+        let mut labels = self.labels.iter();
+        let mut label = 0;
+        squared_distances_of_many(&self.rows, xs, self.width, |sample, distance| {
+            if sample == 0 {
+                label = labels.next().copied().unwrap_or_default();
+            }
+            keep_nearest(&mut nearest[sample], k, distance, label);
+        });
+        let classes = out.len() / nearest.len().max(1);
+        for (nearest, out) in nearest.iter().zip(out.chunks_exact_mut(classes.max(1))) {
+            count(nearest, out);
+        }
     }
 
     /// The arrays fit each other, inputs of `width` values and `classes` classes.

@@ -1,7 +1,7 @@
 //! Linear scores: ridge classifier and linear SVM.
 
 use super::ModelError;
-use crate::{check, kernel::dot, work::Work};
+use crate::{check, kernel::products, work::Work};
 
 /// `score[c] = weights[c] · x + bias[c]`; the largest score wins.
 ///
@@ -18,10 +18,12 @@ pub struct Linear {
 
 impl Linear {
     pub(super) fn scores(&self, x: &[f32], out: &mut [f32]) {
-        let rows = self.weights.chunks_exact(self.width);
-        for ((score, weights), bias) in out.iter_mut().zip(rows).zip(&self.bias) {
-            *score = dot(weights, x) + bias;
-        }
+        let mut scores = out.iter_mut().zip(&self.bias);
+        products(&self.weights, x, |product| {
+            if let Some((score, bias)) = scores.next() {
+                *score = product + bias;
+            }
+        });
     }
 
     /// The arrays fit each other, inputs of `width` values and `classes` classes.

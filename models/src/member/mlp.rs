@@ -3,7 +3,7 @@
 use super::{Buffers, ModelError};
 use crate::{
     check,
-    kernel::{self, dot},
+    kernel::{finite, products},
     work::Work,
 };
 
@@ -29,11 +29,13 @@ pub struct Mlp {
 }
 
 impl Dense {
-    fn outputs(&self, x: &[f32]) -> impl Iterator<Item = f32> {
-        self.weights
-            .chunks_exact(x.len())
-            .zip(&self.bias)
-            .map(|(weights, bias)| dot(weights, x) + bias)
+    /// Replaces `out` by the layer's outputs for `x`.
+    fn outputs(&self, x: &[f32], out: &mut Vec<f32>) {
+        out.clear();
+        products(&self.weights, x, |product| out.push(product));
+        for (y, bias) in out.iter_mut().zip(&self.bias) {
+            *y += bias;
+        }
     }
 }
 
@@ -44,14 +46,15 @@ impl Mlp {
         input.extend_from_slice(x);
         let Some((last, hidden)) = self.layers.split_last() else { return };
         for layer in hidden {
-            output.clear();
-            // `finite` keeps an overflow in one layer from becoming NaN in the next.
-            output.extend(layer.outputs(input).map(|y| kernel::finite(y).max(0.0)));
+            layer.outputs(input, output);
+            for y in output.iter_mut() {
+                // `finite` keeps an overflow in one layer from becoming NaN in the next.
+                *y = finite(*y).max(0.0);
+            }
             std::mem::swap(input, output);
         }
-        for (score, y) in out.iter_mut().zip(last.outputs(input)) {
-            *score = y;
-        }
+        last.outputs(input, output);
+        out.copy_from_slice(output);
     }
 
     /// The arrays fit each other, inputs of `width` values and `classes` classes.

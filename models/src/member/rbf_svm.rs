@@ -3,7 +3,7 @@
 use super::{Buffers, ModelError};
 use crate::{
     check,
-    kernel::{exp_of_negative, squared_distance},
+    kernel::{exponentials, squared_distances, squared_distances_of_many},
     work::Work,
 };
 
@@ -39,13 +39,27 @@ impl RbfSvm {
     ///
     /// The squashed sum is that of scikit-learn's `_ovr_decision_function`.
     pub(super) fn scores(&self, x: &[f32], out: &mut [f32], buffers: &mut Buffers) {
-        let classes = self.counts.len();
         let Buffers { a: kernels, b: sums, .. } = buffers;
         kernels.clear();
-        kernels.extend(self.vectors.chunks_exact(self.width).map(|v| squared_distance(v, x)));
-        for kernel in kernels.iter_mut() {
-            *kernel = exp_of_negative(-self.gamma * *kernel);
+        squared_distances(&self.vectors, x, |distance| kernels.push(distance));
+        self.decide(kernels, sums, out);
+    }
+
+    /// [`RbfSvm::scores`] of several samples side by side: the same distances in the same order.
+    pub(super) fn scores_of_many(&self, xs: &[f32], out: &mut [f32], buffers: &mut Buffers) {
+        let mut kernels = vec![Vec::new(); xs.len() / self.width];
+        squared_distances_of_many(&self.vectors, xs, self.width, |sample, distance| {
+            kernels[sample].push(distance);
+        });
+        for (kernels, out) in kernels.iter_mut().zip(out.chunks_exact_mut(self.counts.len())) {
+            self.decide(kernels, &mut buffers.b, out);
         }
+    }
+
+    /// From squared distances to scores.
+    fn decide(&self, kernels: &mut [f32], sums: &mut Vec<f32>, out: &mut [f32]) {
+        let classes = self.counts.len();
+        exponentials(kernels, self.gamma);
 
         // What the vectors of class `a` say against each other class: one pass over coefficients.
         // sums[a·classes + b] = Σ over vectors of a of coefficient(a against b)·K.

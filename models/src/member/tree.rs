@@ -6,6 +6,9 @@ use crate::check;
 /// Leaf mark in [`Trees::feature`].
 pub const LEAF: u32 = u32::MAX;
 
+/// Trees walked side by side.
+const ABREAST: usize = 8;
+
 /// Many binary trees in one set of arrays.
 ///
 /// At node `i`: when `feature[i] == LEAF` the walk ends and `child[i]` is the leaf's payload
@@ -24,21 +27,51 @@ pub struct Trees {
 }
 
 impl Trees {
-    /// The payload index of the leaf that `x` reaches from `root`.
+    /// The payload index of the leaf that `x` reaches in each of the trees from `roots`, in order.
+    ///
+    /// [`ABREAST`] trees are walked step by step side by side: a walk waits for memory, and while
+    /// one waits the others go on.
     #[inline]
-    #[must_use]
-    pub fn leaf(&self, root: u32, x: &[f32]) -> usize {
-        let mut node = root as usize;
-        loop {
-            let feature = self.feature[node];
-            let child = self.child[node];
-            if feature == LEAF {
-                return child as usize;
+    pub(super) fn leaves(&self, roots: &[u32], x: &[f32], mut then: impl FnMut(usize)) {
+        let (groups, rest) = roots.as_chunks::<ABREAST>();
+        for &group in groups {
+            let mut nodes = group;
+            let mut walking = true;
+            while walking {
+                walking = false;
+                for node in &mut nodes {
+                    let next = self.step(*node, x);
+                    walking |= next != *node;
+                    *node = next;
+                }
             }
-            // Both are finite, so this is "not at most".
-            let right = self.threshold[node] < x[feature as usize];
-            node = child as usize + usize::from(right);
+            for node in nodes {
+                then(self.child[node as usize] as usize);
+            }
         }
+        for &root in rest {
+            let mut node = root;
+            loop {
+                let next = self.step(node, x);
+                if next == node {
+                    break;
+                }
+                node = next;
+            }
+            then(self.child[node as usize] as usize);
+        }
+    }
+
+    /// The child of `node` that `x` goes to; `node` itself when it is a leaf.
+    #[inline]
+    fn step(&self, node: u32, x: &[f32]) -> u32 {
+        let at = node as usize;
+        let feature = self.feature[at];
+        if feature == LEAF {
+            return node;
+        }
+        // Both are finite, so this is "not at most".
+        self.child[at] + u32::from(self.threshold[at] < x[feature as usize])
     }
 
     /// Every index points inside and downwards: features below `width`, payloads below `payloads`.
