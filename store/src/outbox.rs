@@ -188,7 +188,7 @@ fn serve(
             }
         }
         let results = log.append(&records);
-        waiting.send_replace(log.waiting());
+        tell(waiting, log.waiting());
         for (answer, result) in answers.into_iter().zip(results) {
             let _gone = answer.send(result);
         }
@@ -198,12 +198,18 @@ fn serve(
             }
             Some(Request::Acknowledge { next, answer }) => {
                 let result = log.acknowledge(next);
-                waiting.send_replace(log.waiting());
+                tell(waiting, log.waiting());
                 let _gone = answer.send(result);
             }
             Some(Request::Append { .. }) | None => {}
         }
     }
+}
+
+/// Wakes those who wait for a change, if there is one: a reader that waits for the next record
+/// must not be woken by its own read.
+fn tell(waiting: &watch::Sender<Waiting>, now: Waiting) {
+    waiting.send_if_modified(|before| std::mem::replace(before, now) != now);
 }
 
 #[cfg(test)]
@@ -247,5 +253,19 @@ mod tests {
         }
         assert_eq!(read, appended);
         assert_eq!(outbox.waiting().records, 0);
+    }
+
+    /// A forwarder that waited for a change after an empty read was woken by that very read, and
+    /// an idle worker kept a core busy.
+    #[tokio::test]
+    async fn reading_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (outbox, _) = Outbox::open(folder.path(), LIMITS).unwrap();
+        let mut changes = outbox.changes();
+        changes.mark_unchanged();
+        assert_eq!(outbox.read(9, 999).await.unwrap(), []);
+        assert!(!changes.has_changed().unwrap());
+        outbox.append(b"one".to_vec()).await.unwrap();
+        assert!(changes.has_changed().unwrap());
     }
 }
