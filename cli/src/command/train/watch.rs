@@ -38,6 +38,8 @@ pub(super) async fn to_its_end(
         output::line(format_args!("training {task} ({job})"))?;
     }
     let bar = progress::of_steps(1);
+    // A bar tells the steps better. Asked here, since it must not be asked while it is suspended.
+    let steps = bar.is_hidden();
     let mut ended = Ended::default();
     let mut seen = 0;
     let mut away = 0;
@@ -63,7 +65,7 @@ pub(super) async fn to_its_end(
                             if seen < at {
                                 seen = at;
                                 take(&mut ended, &event);
-                                bar.suspend(|| print(&event, &bar, call))?;
+                                bar.suspend(|| print(&event, steps, call))?;
                                 advance(&bar, &event);
                             }
                         }
@@ -98,12 +100,11 @@ fn advance(bar: &ProgressBar, event: &v1::TrainingEvent) {
     bar.set_message(event.text.clone());
 }
 
-fn print(event: &v1::TrainingEvent, bar: &ProgressBar, call: &Call) -> std::io::Result<()> {
+fn print(event: &v1::TrainingEvent, steps: bool, call: &Call) -> std::io::Result<()> {
     if call.json() {
         return output::json_line(&view::training(event));
     }
-    if event.kind == "step" && !bar.is_hidden() {
-        // The bar says it.
+    if event.kind == "step" && !steps {
         return Ok(());
     }
     output::line(format_args!("{:>8.1} s  {}", event.seconds, told(event)))
