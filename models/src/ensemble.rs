@@ -48,6 +48,8 @@ pub struct Parts {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ensemble {
     parts: Parts,
+    /// What each member's model costs; counted once, since counting walks whole forests.
+    works: Vec<Work>,
 }
 
 /// Which stage gave the answer.
@@ -210,7 +212,8 @@ impl Ensemble {
                 .and_then(|()| member.check(preparations, width, GATE_CLASSES))
                 .map_err(part(|| "gate".to_owned()))?;
         }
-        let ensemble = Self { parts };
+        let works = members.iter().map(|it| it.member.model.work()).collect();
+        let ensemble = Self { parts, works };
         let bytes = ensemble.bytes();
         if BYTES_MAX < bytes {
             return Err(ModelError::TooMany {
@@ -435,7 +438,7 @@ impl Ensemble {
 
     fn vote_work(&self, subset: Subset, prepared: Option<usize>) -> Work {
         let asked = || self.parts.members.iter().enumerate().filter(|&(i, _)| subset.has(i));
-        let models: Work = asked().map(|(_, weighted)| weighted.member.model.work()).sum();
+        let models: Work = asked().map(|(index, _)| self.works[index]).sum();
         let needed: std::collections::BTreeSet<usize> =
             asked().map(|(_, weighted)| weighted.member.preparation).collect();
         let needed = needed.into_iter().filter(|&at| Some(at) != prepared);

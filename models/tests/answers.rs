@@ -299,6 +299,10 @@ proptest! {
             prop_assert_eq!(answer.confidence, 1.0);
         }
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
     fn a_measured_subset_is_what_it_answers(seed: u64) {
