@@ -136,10 +136,11 @@ impl Actor for Foreman {
     async fn on_start(beginning: Beginning, _: ActorRef<Self>) -> Result<Self, Infallible> {
         let Beginning { config, boot, meter, speed, share_by, notes, orders, lines } = beginning;
         // A run never outlives its node: what the last orders had running has ended with it. Which
-        // attempt comes next is the scheduler's decision.
+        // attempt comes next is the scheduler's decision. The text says which attempt it was, so
+        // that bad luck twice is not taken for the same fault twice.
         let lost = |(job, train): (&String, &crate::orders::Train)| {
             let run = Run { job: job.clone(), attempt: train.attempt };
-            (run, State::Failed("the node was restarted while it ran".to_owned()))
+            (run, State::Failed(format!("the node was restarted during attempt {}", train.attempt)))
         };
         let runs = orders.iter().flat_map(|orders| orders.jobs.iter().map(lost)).collect();
         if let Some(orders) = &orders {
@@ -555,7 +556,7 @@ pub(crate) mod tests {
         let begun = begin(folder.path(), kept);
         let lost = [("long", 3, v1::JobState::Failed)];
         let report = until(&begun, &lost).await;
-        assert_eq!(report.jobs[0].fault, "the node was restarted while it ran");
+        assert_eq!(report.jobs[0].fault, "the node was restarted during attempt 3");
         let serving = begun.intent.borrow().clone().unwrap();
         assert_eq!(serving, ordered.assignments(), "served without a scheduler");
         // The same orders again start nothing: the next attempt is the scheduler's to decide.

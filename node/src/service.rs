@@ -90,10 +90,10 @@ async fn within(
     machine_cores: f64,
     drain: Drain,
 ) -> Result<Exit, RunError> {
-    let cores = config.cpu_cores.unwrap_or(machine_cores);
+    let held = config.cpu_cores.filter(|_| share.held());
     let speed = tokio::select! {
         () = drain.wait() => return Ok(Exit::Drained),
-        speed = speed::known_or_measured(&config.data_dir, cores) => speed.map_err(RunError::Speed)?,
+        speed = speed::known_or_measured(&config.data_dir, held) => speed.map_err(RunError::Speed)?,
     };
     let orders = folder::read_json(&orders_path(&config)).unwrap_or_else(|error| {
         tracing::error!(%error, "the last orders are unreadable; waiting for the scheduler");

@@ -64,6 +64,11 @@ impl Share {
         self.group.as_ref().map_or("none", |group| group.version().name())
     }
 
+    /// Whether the kernel holds this process to its share.
+    pub(crate) fn held(&self) -> bool {
+        self.group.is_some()
+    }
+
     /// Why a share that was declared is not held.
     pub(crate) fn note(&self) -> Option<&str> {
         self.note.as_deref()

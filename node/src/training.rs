@@ -41,6 +41,7 @@ pub(crate) enum TrainingError {
 /// A run with its process.
 #[derive(Debug)]
 pub(crate) struct Training {
+    attempt: u64,
     child: Child,
     process: Process,
     log: Log,
@@ -85,7 +86,7 @@ impl Training {
         if let Err(error) = setpriority_pgrp(group, NICE) {
             tracing::warn!(%error, job = run.job, "the priority of a training is not lowered");
         }
-        Ok(Self { child, process, log })
+        Ok(Self { attempt: run.attempt, child, process, log })
     }
 
     /// The process.
@@ -106,7 +107,7 @@ impl Training {
         }
         let status = match self.child.wait().await {
             // Drained is not done, however well it ended.
-            Ok(_) if stop.asked() => return Err("it was stopped".to_owned()),
+            Ok(_) if stop.asked() => return Err(format!("attempt {} was stopped", self.attempt)),
             Ok(status) if status.success() => return Ok(()),
             Ok(status) => status.to_string(),
             Err(error) => format!("its end is not known: {error}"),
