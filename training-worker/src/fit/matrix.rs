@@ -25,12 +25,18 @@ pub(super) fn multiply<T: faer::traits::ComplexField>(
 /// of so few products loses nothing in single precision.
 const BLOCK_ROWS: usize = 256;
 
-/// `rowsᵀ · rows` in double precision, where `rows` is `[n, width]`.
-pub(super) fn gram(rows: &[f32], width: usize) -> Vec<f64> {
+/// `xᵀ · x` in double precision, where `x` is `rows` (`[n, width]`) with `mean` taken from each.
+pub(super) fn gram(rows: &[f32], mean: &[f64]) -> Vec<f64> {
+    let width = mean.len();
     let mut sum = vec![0.0_f64; width * width];
     let mut part = vec![0.0_f32; width * width];
+    let mut centred = Vec::with_capacity(BLOCK_ROWS * width);
     for block in rows.chunks(BLOCK_ROWS * width) {
-        let block = view(block, block.len() / width, width);
+        centred.clear();
+        for row in block.chunks_exact(width) {
+            centred.extend(row.iter().zip(mean).map(|(&x, mean)| narrow(f64::from(x) - mean)));
+        }
+        let block = view(&centred, block.len() / width, width);
         multiply(view_mut(&mut part, width, width), block.transpose(), block);
         for (sum, &part) in sum.iter_mut().zip(&part) {
             *sum += f64::from(part);
@@ -135,11 +141,14 @@ mod tests {
     fn the_gram_matrix_is_the_sum_of_products_of_columns() {
         let width = 3;
         let rows: Vec<f32> = (0_u16..1800).map(|i| f32::from(i % 17) - 8.0).collect();
-        let gram = gram(&rows, width);
+        let gram = gram(&rows, &[1.0, 0.0, -2.0]);
         for a in 0..width {
             for b in 0..width {
-                let by_hand: f64 =
-                    rows.chunks_exact(width).map(|row| f64::from(row[a]) * f64::from(row[b])).sum();
+                let by_hand: f64 = rows
+                    .chunks_exact(width)
+                    .map(|row| [row[0] - 1.0, row[1], row[2] + 2.0])
+                    .map(|row| f64::from(row[a]) * f64::from(row[b]))
+                    .sum();
                 assert!((gram[a * width + b] - by_hand).abs() < 1e-6);
             }
         }

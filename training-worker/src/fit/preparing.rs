@@ -50,14 +50,10 @@ pub fn standardise(samples: &Features) -> Step {
 pub fn principal_components(samples: &Features, most: usize) -> Result<Step, PrepareError> {
     let width = samples.width();
     let mean = means(samples.values(), width);
-    let mut covariance = gram(samples.values(), width);
+    let mut covariance = gram(samples.values(), &mean);
     #[expect(clippy::cast_precision_loss, reason = "a count of rows in memory")]
     let count = samples.len().max(1) as f64;
-    for (row, a) in covariance.chunks_exact_mut(width).zip(&mean) {
-        for (value, b) in row.iter_mut().zip(&mean) {
-            *value = *value / count - a * b;
-        }
-    }
+    covariance.iter_mut().for_each(|value| *value /= count);
     let eigen = view(&covariance, width, width)
         .self_adjoint_eigen(faer::Side::Lower)
         .map_err(|error| PrepareError::Eigen { reason: format!("{error:?}") })?;

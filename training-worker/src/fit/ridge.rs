@@ -91,15 +91,9 @@ pub(super) fn fit(settings: &Settings, lesson: &Lesson<'_>) -> Result<Fitted, Fi
 }
 
 /// `(XᵀX + αI) w = Xᵀy` on centred columns, for every class.
-#[expect(clippy::cast_precision_loss, reason = "counts of rows in memory")]
 fn primal(lesson: &Lesson<'_>, mean: &[f64], alpha: f64) -> Result<Vec<f64>, FitError> {
-    let (n, width) = (lesson.samples.len() as f64, lesson.samples.width());
-    let mut matrix = gram(lesson.samples.values(), width);
-    for (row, a) in matrix.chunks_exact_mut(width).zip(mean) {
-        for (value, b) in row.iter_mut().zip(mean) {
-            *value -= n * a * b;
-        }
-    }
+    let width = lesson.samples.width();
+    let matrix = gram(lesson.samples.values(), mean);
     lesson.stop.check()?;
     // Xᵀy for targets of ±1 is twice the sum over the class less the sum over all; centring the
     // columns takes away what the mean of the targets would add.
@@ -110,8 +104,7 @@ fn primal(lesson: &Lesson<'_>, mean: &[f64], alpha: f64) -> Result<Vec<f64>, Fit
             *sum += 2.0 * (f64::from(value) - mean);
         }
     }
-    let solution = solve(matrix, width, alpha, &right, lesson.classes)?;
-    Ok(solution)
+    solve(matrix, width, alpha, &right, lesson.classes)
 }
 
 /// `w = Xᵀ (XXᵀ + αI)⁻¹ y` on centred columns, for every class.

@@ -24,7 +24,7 @@ pub(super) fn clouds(rows: usize, width: usize, classes: usize, seed: u64) -> Cl
     for row in 0..rows {
         let class = row % classes;
         for column in 0..width {
-            let corner = if class >> (column % 8) & 1 == 1 { 1.5 } else { -1.5 };
+            let corner = if class >> (column % 8) & 1 == 1 { 2.5 } else { -2.5 };
             let value = if column + 1 == width { 3.0 } else { corner + draw.normal() };
             values.push(super::matrix::narrow(value));
         }

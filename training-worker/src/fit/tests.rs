@@ -112,7 +112,7 @@ fn constant_columns_harm_no_family() {
     let stop = Stop::default();
     let mut values = Vec::new();
     for row in 0_u8..40 {
-        values.extend([7.0, f32::from(row % 2), 7.0]);
+        values.extend([1.0, f32::from(row % 2), -1.0]);
     }
     let samples = Features::new(3, values).unwrap();
     let labels: Vec<u16> = (0..40).map(|row| row % 2).collect();
@@ -120,8 +120,8 @@ fn constant_columns_harm_no_family() {
         Lesson { samples: &samples, labels: &labels, classes: 2, seed: 1, threads: 1, stop: &stop };
     for family in Family::ALL {
         let model = fit(&quick(family), &lesson).unwrap();
-        assert_eq!(vote(&model, &[7.0, 1.0, 7.0], 2).0, 1, "{}", family.name());
-        assert_eq!(vote(&model, &[7.0, 0.0, 7.0], 2).0, 0, "{}", family.name());
+        assert_eq!(vote(&model, &[1.0, 1.0, -1.0], 2).0, 1, "{}", family.name());
+        assert_eq!(vote(&model, &[1.0, 0.0, -1.0], 2).0, 0, "{}", family.name());
     }
 }
 
