@@ -45,12 +45,13 @@ pub(crate) struct Failure {
     outcome: Outcome,
     text: String,
     hint: Option<String>,
+    code: Option<Code>,
 }
 
 impl Failure {
     /// A failure of the program's own.
     pub(crate) fn new(text: impl Into<String>) -> Self {
-        Self { outcome: Outcome::Error, text: text.into(), hint: None }
+        Self { outcome: Outcome::Error, text: text.into(), hint: None, code: None }
     }
 
     /// Something that was named is not there.
@@ -68,6 +69,11 @@ impl Failure {
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// What a service answered; `None` when none was asked.
+    pub(crate) fn code(&self) -> Option<Code> {
+        self.code
     }
 
     /// What went wrong, with all its causes.
@@ -98,6 +104,7 @@ impl<E: Error + Send + Sync + 'static> From<E> for Failure {
         let mut cause = Some(first);
         while let Some(error) = cause {
             if let Some(error) = error.downcast_ref::<ClientError>() {
+                failure.code = Some(error.code());
                 failure.outcome = outcome(error.code());
                 failure.hint = hint(error).map(str::to_owned);
             }

@@ -37,77 +37,97 @@ pub(super) async fn to_its_end(
     if !call.json() {
         output::line(format_args!("training {task} ({job})"))?;
     }
-    let bar = progress::of_steps(1);
-    // A bar tells the steps better. Asked here, since it must not be asked while it is suspended.
-    let steps = bar.is_hidden();
-    let mut ended = Ended::default();
-    let mut seen = 0;
-    let mut away = 0;
+    let mut watch = Watch::new(call.json());
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
+    let mut away = 0;
     loop {
-        let lost = match admin.watch(job).await {
-            Err(error) => error,
-            Ok(mut events) => {
-                // What has happened so far comes again after a break.
-                let mut at = 0;
-                loop {
-                    match events.next().await {
-                        None if 0 < at => {
-                            bar.finish_and_clear();
-                            return Ok(ended);
-                        }
-                        None => return Err(Failure::new(format!("{job} has no history"))),
-                        Some(Err(error)) => break error,
-                        Some(Ok(event)) => {
-                            away = 0;
-                            backoff.reset();
-                            at += 1;
-                            if seen < at {
-                                seen = at;
-                                take(&mut ended, &event);
-                                bar.suspend(|| print(&event, steps, call))?;
-                                advance(&bar, &event);
-                            }
-                        }
-                    }
-                }
-            }
+        let seen = watch.seen;
+        let lost = match watch.follow(admin, job).await {
+            Ok(()) => return Ok(watch.ended),
+            Err(lost) => lost,
         };
+        if seen < watch.seen {
+            away = 0;
+            backoff.reset();
+        }
         // A scheduler that restarts drops the stream, and the training goes on without it.
-        let gone = matches!(lost.code(), Code::Unavailable | Code::Unknown | Code::Cancelled);
         away += 1;
-        if !gone || AWAY_TRIES_MAX < away {
-            bar.finish_and_clear();
-            return Err(lost.into());
+        if !is_away(&lost) || AWAY_TRIES_MAX < away {
+            return Err(lost);
         }
         tokio::time::sleep(backoff.wait()).await;
     }
 }
 
-fn take(ended: &mut Ended, event: &v1::TrainingEvent) {
-    match event.kind.as_str() {
-        "released" => ended.released = ended.released.max(Some(event.revision)),
-        "failed" => ended.failed = true,
-        _ => {}
+fn is_away(failure: &Failure) -> bool {
+    matches!(failure.code(), Some(Code::Unavailable | Code::Unknown | Code::Cancelled))
+}
+
+/// What was seen and printed of a training.
+struct Watch {
+    json: bool,
+    bar: ProgressBar,
+    /// Whether steps are told in lines. Asked once, since a suspended bar must not be asked.
+    steps: bool,
+    ended: Ended,
+    seen: usize,
+    last: (u32, String),
+}
+
+impl Watch {
+    fn new(json: bool) -> Self {
+        let bar = progress::of_steps(1);
+        let steps = bar.is_hidden();
+        Self { json, bar, steps, ended: Ended::default(), seen: 0, last: Default::default() }
+    }
+
+    /// Takes what happens until the training ends, or the stream breaks.
+    async fn follow(&mut self, admin: &Admin, job: &str) -> Result<(), Failure> {
+        let mut events = admin.watch(job).await?;
+        // What has happened so far comes again after a break.
+        let mut at = 0;
+        while let Some(event) = events.next().await {
+            let event = event?;
+            at += 1;
+            if self.seen < at {
+                self.seen = at;
+                self.take(&event)?;
+            }
+        }
+        self.bar.finish_and_clear();
+        Ok(())
+    }
+
+    fn take(&mut self, event: &v1::TrainingEvent) -> std::io::Result<()> {
+        self.ended.take(event);
+        if self.json {
+            return output::json_line(&view::training(event));
+        }
+        let now = (event.done, event.text.clone());
+        // A step that goes on is not news, and the bar tells steps better.
+        let step = event.kind == "step";
+        if !step || (self.steps && self.last != now) {
+            let line = format!("{:>8.1} s  {}", event.seconds, told(event));
+            self.bar.suspend(|| output::line(line))?;
+        }
+        self.last = now;
+        if event.total != 0 {
+            self.bar.set_length(u64::from(event.total));
+            self.bar.set_position(u64::from(event.done));
+        }
+        self.bar.set_message(event.text.clone());
+        Ok(())
     }
 }
 
-fn advance(bar: &ProgressBar, event: &v1::TrainingEvent) {
-    if event.total != 0 {
-        bar.set_length(u64::from(event.total));
-        bar.set_position(u64::from(event.done));
+impl Ended {
+    fn take(&mut self, event: &v1::TrainingEvent) {
+        match event.kind.as_str() {
+            "released" => self.released = self.released.max(Some(event.revision)),
+            "failed" => self.failed = true,
+            _ => {}
+        }
     }
-    bar.set_message(event.text.clone());
-}
-
-fn print(event: &v1::TrainingEvent, steps: bool, call: &Call) -> std::io::Result<()> {
-    if call.json() {
-        return output::json_line(&view::training(event));
-    }
-    if event.kind == "step" && !steps {
-        return Ok(());
-    }
-    output::line(format_args!("{:>8.1} s  {}", event.seconds, told(event)))
 }
 
 /// An event in words.
@@ -145,10 +165,10 @@ mod tests {
     fn the_newest_release_counts() {
         let mut ended = Ended::default();
         for event in [event("released", 4), event("refused", 0), event("released", 5)] {
-            take(&mut ended, &event);
+            ended.take(&event);
         }
         assert_eq!(ended, Ended { released: Some(5), failed: false });
-        take(&mut ended, &event("failed", 0));
+        ended.take(&event("failed", 0));
         assert!(ended.failed);
     }
 
