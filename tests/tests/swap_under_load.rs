@@ -17,7 +17,7 @@ const TASK: Task<'static> = Task {
         rows: 60,
         groups: 6,
         // Close enough for two ensembles to disagree.
-        distance: 2.0,
+        distance: 0.8,
         turn: 0,
     },
     policy: "train = { families = [\"ridge\", \"knn\", \"forest\"] }\nadapt = { after_corrections = 0 }",
