@@ -26,6 +26,9 @@ pub struct Choice {
     pub missed_events: f64,
     /// Predicted time.
     pub cost: Cost,
+    /// How long an answer keeps all cores of the device busy, in nanoseconds.
+    #[serde(default)]
+    pub burden_ns: u32,
 }
 
 impl Choice {
@@ -122,6 +125,18 @@ fn speaks_for(measured: &Measured, task: &TaskFacts, measure: &SubsetMeasure) ->
 pub(super) fn load(task: &TaskFacts, device: &Device, measure: &SubsetMeasure) -> f64 {
     let busy = task.rate_per_s * device.speed.micros(measure.work) / 1e6;
     busy / device.cores.max(0.01)
+}
+
+/// How long one answer keeps all cores of the device busy, in nanoseconds.
+pub(super) fn burden_ns(device: &Device, measure: &SubsetMeasure) -> u32 {
+    let ns = device.speed.micros(measure.work) * 1000.0 / device.cores.max(0.01);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "clamped to what 32 bits hold"
+    )]
+    let ns = ns.clamp(0.0, f64::from(u32::MAX)).round() as u32;
+    ns
 }
 
 /// Why a device may not serve the task at all, whatever it costs.

@@ -4,7 +4,8 @@
 use proptest::prelude::*;
 
 use super::{
-    Problem, Reach, cases::*, choice::barred, explain, promise, solve, solve::BROKEN_PERIODS,
+    Device, Problem, Reach, cases::*, choice::barred, explain, promise, solve,
+    solve::BROKEN_PERIODS,
 };
 use crate::policy::{Objective, Policy};
 
@@ -53,6 +54,20 @@ fn a_heavy_ensemble_goes_where_it_is_fast() {
     let devices = [("far", device(0.1, 12_000)), ("near", device(1.0, 500))];
     let heavy = task(policy(Objective::BestEffort), frontier);
     assert_eq!(chosen(&problem(devices, [("t", heavy)])).0, "far");
+}
+
+#[test]
+fn within_a_stated_limit_the_least_burdened_device_serves_best_effort() {
+    let frontier = || vec![measure(1, 0.9, 100)];
+    let small = Device { cores: 0.1, ..device(1.0, 3_000) };
+    let large = Device { cores: 16.0, ..device(1.0, 84_000) };
+    let lab = |policy| {
+        problem([("a-pi", small.clone()), ("vm", large.clone())], [("t", task(policy, frontier()))])
+    };
+    assert_eq!(chosen(&lab(limited(Objective::BestEffort, 500))).0, "vm");
+    assert_eq!(chosen(&lab(limited(Objective::LowLatency, 500))).0, "a-pi");
+    assert_eq!(chosen(&lab(limited(Objective::BestEffort, 50))).0, "a-pi", "the limit comes first");
+    assert_eq!(chosen(&lab(policy(Objective::BestEffort))).0, "a-pi", "no limit: sooner is better");
 }
 
 #[test]

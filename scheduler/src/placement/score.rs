@@ -30,6 +30,8 @@ pub struct Score<'a> {
     pub first: u32,
     /// What it looks at next.
     pub second: u32,
+    /// What it looks at last.
+    pub third: u32,
     /// Makes the order total over devices.
     pub device: &'a str,
     /// Makes the order total over subsets: fewer members first.
@@ -51,13 +53,17 @@ impl<'a> Score<'a> {
         let policy = &task.policy;
         let total_us = choice.cost.total_us();
         let inaccuracy = ppm(1.0 - choice.accuracy);
-        let time = if stays { discounted(total_us) } else { total_us };
-        let (first, second) = match policy.objective {
-            Objective::BestEffort => (inaccuracy, time),
-            Objective::Balanced if near.accuracy_min <= choice.accuracy => (0, time),
+        let stay = |cost| if stays { discounted(cost) } else { cost };
+        let (time, burden) = (stay(total_us), stay(choice.burden_ns));
+        let (first, second, third) = match policy.objective {
+            // Who says how long an answer may take says that faster is not worth more: the device
+            // that is least burdened serves, and near and small ones stay free for others.
+            Objective::BestEffort if policy.latency_us_max.is_some() => (inaccuracy, burden, time),
+            Objective::BestEffort => (inaccuracy, time, burden),
+            Objective::Balanced if near.accuracy_min <= choice.accuracy => (0, time, burden),
             // Beyond one standard error: the more accurate, the better, but after all within it.
-            Objective::Balanced => (inaccuracy.max(1), time),
-            Objective::LowLatency => (time, inaccuracy),
+            Objective::Balanced => (inaccuracy.max(1), time, burden),
+            Objective::LowLatency => (time, inaccuracy, burden),
         };
         Self {
             late_us: policy.latency_us_max.map_or(0, |max| total_us.saturating_sub(max)),
@@ -65,6 +71,7 @@ impl<'a> Score<'a> {
             short_ppm: ppm(policy.accuracy_min - choice.accuracy),
             first,
             second,
+            third,
             device: &choice.device,
             subset: (choice.subset.len(), choice.subset, choice.gated),
         }

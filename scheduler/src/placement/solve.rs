@@ -8,11 +8,11 @@ use std::{
 use models::SubsetMeasure;
 
 use super::{
-    choice::{Candidate, Choice, Resident, Residents, barred, cost, load, promise},
+    choice::{Candidate, Choice, Resident, Residents, barred, burden_ns, cost, load, promise},
     problem::{Device, Offer, Problem, Reach, TaskFacts},
     score::{Near, Score},
 };
-use crate::latency;
+use crate::{latency, policy::Objective};
 
 /// Sampling periods in a row for which a promise must be broken before a task moves.
 pub const BROKEN_PERIODS: u32 = 2;
@@ -279,6 +279,7 @@ fn possible(
             accuracy: measure.accuracy,
             missed_events: measure.missed_events,
             cost,
+            burden_ns: burden_ns(device, measure),
         });
     }
     match disturbs {
@@ -387,6 +388,13 @@ fn beaten(task: &TaskFacts, winner: Option<&Choice>, score: &Score<'_>, choice: 
     let (here, there) = (choice.cost.total_us(), winner.cost.total_us());
     let by = if choice.accuracy < winner.accuracy {
         format!("accuracy {:.3} instead of {:.3}", choice.accuracy, winner.accuracy)
+    } else if policy.objective == Objective::BestEffort
+        && policy.latency_us_max.is_some()
+        && winner.burden_ns < choice.burden_ns
+    {
+        let micros = |ns: u32| f64::from(ns) / 1000.0;
+        let (here, there) = (micros(choice.burden_ns), micros(winner.burden_ns));
+        format!("an answer keeps it busy for {here:.1} us instead of {there:.1} us")
     } else if there < here {
         format!("{} instead of {}", latency::millis(here), latency::millis(there))
     } else {
