@@ -1,7 +1,7 @@
 //! The micro-benchmark: small models whose answers cost mostly one unit of [`Work`].
 //!
 //! This crate has no clock. A node runs each probe through the kernels that serve, notes how long
-//! that took, and hands the pairs to [`Speed::from_timings`]:
+//! that took, and hands the pairs to [`Speed::from_timings`](crate::Speed::from_timings):
 //!
 //! ```
 //! use models::{probe, work::Speed};
