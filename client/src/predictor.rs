@@ -38,12 +38,13 @@ impl Predictor {
     ///
     /// [`ClientError::Refused`]: `INVALID_ARGUMENT` for a sample of another width or with a value
     /// that is not finite, `NOT_FOUND` for a task that is not served there, `RESOURCE_EXHAUSTED`
-    /// when the worker is full.
+    /// when the worker is full. `OUT_OF_RANGE`, without asking, for more than a message may hold.
     pub async fn predict(
         &self,
         task: &str,
         features: Vec<f32>,
     ) -> Result<v1::PredictReply, ClientError> {
+        fits(&features)?;
         again(|| {
             let mut client = self.client.clone();
             let request = v1::PredictRequest { task: task.to_owned(), features: features.clone() };
@@ -65,6 +66,7 @@ impl Predictor {
         width: u32,
         values: Vec<f32>,
     ) -> Result<Vec<v1::PredictReply>, ClientError> {
+        fits(&values)?;
         let values_asked = values.len();
         let reply = again(|| {
             let mut client = self.client.clone();
@@ -128,5 +130,40 @@ impl Predictor {
         })
         .await?;
         Ok(reply.tasks)
+    }
+}
+
+/// Room for what a message holds beside its values: names and lengths.
+const ENVELOPE_BYTES: usize = 4096;
+
+/// Whether `values` fit in one message. Half a message on the wire would break the connection for
+/// everybody who shares it, and say less.
+fn fits(values: &[f32]) -> Result<(), ClientError> {
+    let most = (proto::MESSAGE_BYTES_MAX - ENVELOPE_BYTES) / size_of::<f32>();
+    if values.len() <= most {
+        return Ok(());
+    }
+    let found = values.len();
+    Err(tonic::Status::out_of_range(format!(
+        "{found} values are too many for one message: send at most {most} at a time"
+    ))
+    .into())
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::transport::Endpoint;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_fits_in_no_message_is_not_sent() {
+        // Nobody listens there: an answer means that nobody was asked.
+        let predictor = Predictor::new(Endpoint::from_static("http://127.0.0.1:1").connect_lazy());
+        let values = vec![0.0; proto::MESSAGE_BYTES_MAX / 4 + 1];
+        let one = predictor.predict("task", values.clone()).await.unwrap_err();
+        let many = predictor.predict_batch("task", 1, values).await.unwrap_err();
+        assert_eq!([one.code(), many.code()], [tonic::Code::OutOfRange; 2]);
+        assert!(one.to_string().contains("at most 4193280 at a time"), "{one}");
     }
 }

@@ -3,7 +3,7 @@
 use std::fs;
 
 use client::ClientError;
-use proto::v1::{self, bundles_client::BundlesClient};
+use proto::v1::{self, bundles_client::BundlesClient, serving_client::ServingClient};
 use stories::{App, Blobs, Sensemble, Task, admin, until};
 
 const TASK: Task<'static> = Task {
@@ -117,9 +117,12 @@ fn a_bad_request_is_refused_and_the_worker_goes_on() {
     let malformed = app.correct(&shortened, "one").expect_err("no id has 3 bytes");
     assert_eq!(code(&malformed), "InvalidArgument", "{malformed}");
 
-    // 20 MiB in one message: more than any message may have.
-    let oversize = app.predict("strict", &vec![0.0; 5 << 20]).expect_err("too large");
-    assert!(!code(&oversize).contains("Internal"), "{oversize}");
+    // 20 MiB in one message: the client does not send it, and the worker does not take it.
+    let oversize = vec![0.0; 5 << 20];
+    let unsent = app.predict("strict", &oversize).expect_err("too large to send");
+    assert_eq!(code(&unsent), "OutOfRange", "{unsent}");
+    let refused = predict_unchecked(&sensemble.serving_address("strict"), oversize);
+    assert!(refused.contains("too large"), "{refused}");
 
     let again = sensemble.app("strict").predict("strict", &good).expect("the worker goes on");
     assert_eq!((again.revision, again.class_id), (answer.revision, answer.class_id));
@@ -189,6 +192,17 @@ fn put_flipped(scheduler: &str, digest: &[u8]) -> String {
         last.data = data.into();
         let put = client.put_bundle(tokio_stream::iter(chunks)).await;
         put.expect_err("the bytes are not what the digest says").message().to_owned()
+    })
+}
+
+/// Sends `features` without the client's own limits; what the worker says to that.
+fn predict_unchecked(address: &str, features: Vec<f32>) -> String {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime for one thread").block_on(async {
+        let address = format!("http://{address}");
+        let mut client = ServingClient::connect(address).await.expect("the worker answers");
+        let request = v1::PredictRequest { task: "strict".to_owned(), features };
+        client.predict(request).await.expect_err("too large to take").message().to_owned()
     })
 }
 
