@@ -67,7 +67,7 @@ impl Chunker {
     pub fn push(&mut self, sample: Sample<'_>) -> Option<v1::ImportChunk> {
         // Labels are varints of at most 5 bytes, groups carry a tag and a length.
         let group_bytes = sample.group.map_or(0, |group| group.len() + 6);
-        let row_bytes = sample.values.len() * size_of::<f32>() + 5 + group_bytes;
+        let row_bytes = size_of_val(sample.values) + 5 + group_bytes;
         let head_bytes = self.task.len() + 64;
         let full = proto::CHUNK_BYTES < head_bytes + self.bytes + row_bytes;
         let chunk = if full { self.take() } else { None };

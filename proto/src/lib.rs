@@ -6,7 +6,11 @@
 pub mod parse;
 
 /// The generated messages, clients and servers of package `sensemble.v1`.
-#[expect(missing_docs, clippy::allow_attributes_without_reason, reason = "generated; the documentation is in the .proto files")]
+#[expect(
+    missing_docs,
+    clippy::allow_attributes_without_reason,
+    reason = "generated; the documentation is in the .proto files"
+)]
 pub mod v1 {
     tonic::include_proto!("sensemble.v1");
 }
