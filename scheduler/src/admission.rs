@@ -173,7 +173,8 @@ mod tests {
 
     #[test]
     fn nobody_is_refused_before_the_devices_were_measured() {
-        let task = task(within(4), vec![]);
+        let mut task = task(within(4), vec![]);
+        task.offer = None;
         let mut unknown = device(1.0, 500);
         unknown.reach.clear();
         assert_eq!(admit(&problem([], []), "t", &task), Admission::NoDevice);

@@ -66,6 +66,8 @@ pub struct Controller {
     broken: BTreeMap<(String, String), u32>,
     /// What of each policy was unmet when it was last decided.
     unmet: BTreeMap<String, Vec<String>>,
+    /// When the last tick began.
+    ticked_ms: u64,
 }
 
 /// A node reports.
@@ -131,6 +133,7 @@ impl Actor for Controller {
             heard: BTreeMap::new(),
             broken: BTreeMap::new(),
             unmet: BTreeMap::new(),
+            ticked_ms: now_ms,
         })
     }
 }
@@ -226,6 +229,7 @@ impl Message<Tick> for Controller {
     type Reply = ();
 
     async fn handle(&mut self, Tick { periodic }: Tick, _: &mut Context<Self, ()>) {
+        self.excuse();
         self.mourn().await;
         self.tend_jobs().await;
         self.start_due_trainings().await;
@@ -239,6 +243,23 @@ impl Controller {
     /// Milliseconds since the scheduler started.
     fn now_ms(&self) -> u64 {
         elapsed(&self.desk)
+    }
+
+    /// A controller that was held up (by a disk that was slow to sync, by a machine that was busy)
+    /// has reports waiting that it did not see in time: that costs no device its lease.
+    fn excuse(&mut self) {
+        let now_ms = self.now_ms();
+        let beat_ms = u64::try_from(self.desk.limits.heartbeat.as_millis()).unwrap_or(u64::MAX);
+        let late_ms = now_ms.saturating_sub(self.ticked_ms).saturating_sub(beat_ms);
+        self.ticked_ms = now_ms;
+        if beat_ms < late_ms {
+            tracing::warn!(
+                actor = "controller",
+                late_ms,
+                "held up; leases are extended by as much"
+            );
+            self.fleet.excuse(late_ms, now_ms);
+        }
     }
 
     /// Writes down whose lease has ended.

@@ -179,6 +179,14 @@ impl Fleet {
         self.devices.get(device).is_some_and(|device| self.holds(device, now_ms))
     }
 
+    /// Gives every device that holds a lease so much more time: for so long nobody listened, which
+    /// is not its fault.
+    pub fn excuse(&mut self, held_up_ms: u64, now_ms: u64) {
+        for device in self.devices.values_mut().filter(|device| device.held) {
+            device.seen_ms = device.seen_ms.saturating_add(held_up_ms).min(now_ms);
+        }
+    }
+
     /// The devices whose lease has ended since this was last asked.
     pub fn take_lost(&mut self, now_ms: u64) -> Vec<String> {
         let lease_ms = self.lease_ms;
@@ -367,6 +375,19 @@ mod tests {
         assert!(fleet.take_lost(9_001).is_empty());
         assert_eq!(fleet.report(report("pi", "home", 1), 20_000), Ok(Heard::Returned));
         assert_eq!(fleet.report(report("pi", "home", 2), 20_001), Ok(Heard::Restarted));
+    }
+
+    #[test]
+    fn nobody_loses_a_lease_because_nobody_listened() {
+        let mut fleet = fleet();
+        fleet.report(report("pi", "home", 1), 0).unwrap();
+        fleet.excuse(20_000, 21_000);
+        assert!(fleet.alive("pi", 21_000) && fleet.take_lost(21_000).is_empty());
+        fleet.excuse(20_000, 24_000);
+        assert!(fleet.alive("pi", 24_000 + LEASE_MS), "never from the future");
+        assert_eq!(fleet.take_lost(24_001 + LEASE_MS), ["pi"]);
+        fleet.excuse(20_000, 30_000);
+        assert!(!fleet.alive("pi", 30_000), "what was lost stays lost");
     }
 
     #[test]

@@ -56,10 +56,14 @@ impl<'a> Score<'a> {
         let stay = |cost| if stays { discounted(cost) } else { cost };
         let (time, burden) = (stay(total_us), stay(choice.burden_ns));
         let (first, second, third) = match policy.objective {
-            // Who says how long an answer may take says that faster is not worth more: the device
-            // that is least burdened serves, and near and small ones stay free for others.
-            Objective::BestEffort if policy.latency_us_max.is_some() => (inaccuracy, burden, time),
-            Objective::BestEffort => (inaccuracy, time, burden),
+            // Between choices that validation rows cannot tell apart, more voters: what they have
+            // not shown, one member alone gets wrong sooner than many. And who says how long an
+            // answer may take says that faster is not worth more: the device that is least burdened
+            // serves, and near and small ones stay free for others.
+            Objective::BestEffort if policy.latency_us_max.is_some() => {
+                (inaccuracy, silent(choice.subset), burden)
+            }
+            Objective::BestEffort => (inaccuracy, silent(choice.subset), time),
             Objective::Balanced if near.accuracy_min <= choice.accuracy => (0, time, burden),
             // Beyond one standard error: the more accurate, the better, but after all within it.
             Objective::Balanced => (inaccuracy.max(1), time, burden),
@@ -82,6 +86,11 @@ impl<'a> Score<'a> {
     pub fn holds(&self) -> bool {
         (self.late_us, self.missed_ppm, self.short_ppm) == (0, 0, 0)
     }
+}
+
+/// Members that could vote and do not.
+fn silent(subset: Subset) -> u32 {
+    u64::BITS - subset.len()
 }
 
 #[expect(

@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::stage::{
     Node, Stage, bundle, chunk, correction, import, report, submit, task, train, until,
 };
-use proto::v1::{self, publish_reply::Outcome};
-use tonic::Code;
+use proto::v1::{self, admin_client::AdminClient, publish_reply::Outcome};
+use tonic::{Code, transport::Channel};
 
 const LEASE: Duration = Duration::from_secs(10);
 
@@ -39,6 +39,7 @@ async fn a_task_lives_through_training_corrections_and_a_restart() {
     let start = v1::StartTrainingRequest { task: "kitchen".into() };
     let job = admin.start_training(start.clone()).await.unwrap().into_inner().job;
     assert_eq!(admin.start_training(start).await.unwrap().into_inner().job, job, "joined");
+    let watching = runtime::spawn::named("watch", watch(stage.admin(), job.clone()));
     let order = node.job(1).await;
     assert_eq!(order.job, job);
     let begin = v1::BeginRequest { job: job.clone(), attempt: 1, device: "pi".into() };
@@ -61,15 +62,10 @@ async fn a_task_lives_through_training_corrections_and_a_restart() {
     assert_eq!(again, released(1), "the same bundle twice is one revision");
     assert_eq!(train(&stage, &order, &bundle(2, 1.0), 2, None, true).await, released(2));
 
-    // Who watches late sees all of it.
-    let watch = v1::WatchTrainingRequest { job: job.clone() };
-    let mut watched = admin.watch_training(watch).await.unwrap().into_inner();
-    let mut kinds = Vec::new();
-    while let Some(event) = watched.message().await.unwrap() {
-        assert_eq!(event.report.is_some(), event.kind == "released");
-        kinds.push(event.kind);
-    }
-    assert_eq!(kinds, ["queued", "started", "step", "released", "released", "done"]);
+    // Who watched from the start and who watches late see the same.
+    let all = ["queued", "started", "step", "released", "released", "done"];
+    assert_eq!(watching.await.unwrap(), all);
+    assert_eq!(watch(stage.admin(), job.clone()).await, all);
 
     // Placed, as the most accurate subset; the node can fetch what it is ordered to serve.
     let orders = node.orders(|it| it.serving.iter().any(|task| task.revision == 2)).await;
@@ -217,6 +213,18 @@ async fn a_task_lives_through_training_corrections_and_a_restart() {
         assert!(seen.contains(kind), "{kind} is not in {seen:?}");
     }
     stage.stop().await;
+}
+
+/// The kinds of all events of a job, until it ends.
+async fn watch(mut admin: AdminClient<Channel>, job: String) -> Vec<String> {
+    let watch = v1::WatchTrainingRequest { job };
+    let mut watched = admin.watch_training(watch).await.unwrap().into_inner();
+    let mut kinds = Vec::new();
+    while let Some(event) = watched.message().await.unwrap() {
+        assert_eq!(event.report.is_some(), event.kind == "released");
+        kinds.push(event.kind);
+    }
+    kinds
 }
 
 fn worse_base() -> v1::PairedComparison {
