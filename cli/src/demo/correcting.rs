@@ -69,7 +69,7 @@ pub(crate) async fn correct(
         times.push(took.as_secs_f64() * 1e6);
     }
     stage.story.say(format!(
-        "{wrong} wrong answers corrected, {} unsure ones confirmed; each on disk after {} (median)",
+        "{wrong} wrong answers corrected, {} unsure ones confirmed; acknowledged after {} (median), when on disk",
         chosen.len() - wrong,
         report::duration(super::tally::quantile(times, 0.5)),
     ))?;

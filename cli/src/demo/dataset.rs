@@ -29,7 +29,6 @@ const QUESTIONS_MAX: usize = 500;
 const GROUPS_TOLD_MAX: usize = 12;
 
 const BEST_EFFORT: Wish = Wish { objective: "best-effort", p99_ms: 500.0, accuracy_min: 0.0 };
-const LOW_LATENCY_MS: f64 = 60.0;
 
 /// Which data set, and what its columns mean.
 #[derive(Clone, Debug)]
@@ -163,10 +162,7 @@ pub(crate) async fn tell(admin: Admin, mut story: Story, read: Read) -> Result<S
     training::train(&mut stage, &questions).await?;
 
     stage.story.chapter("Two policies, two placements")?;
-    let floor = policies::floor(&stage);
-    let fast = Wish { objective: "low-latency", p99_ms: LOW_LATENCY_MS, accuracy_min: floor };
-    policies::show(&mut stage, fast, &questions).await?;
-    policies::show(&mut stage, BEST_EFFORT, &questions).await?;
+    policies::compare(&mut stage, BEST_EFFORT, &questions).await?;
 
     stage.story.chapter("Stream the held-out part as traffic")?;
     let mut seen = Rows::new(split.traffic.width);

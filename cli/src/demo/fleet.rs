@@ -164,18 +164,17 @@ pub(crate) async fn devices(admin: &Admin, story: &mut Story) -> Result<(), Fail
 }
 
 fn table(devices: &[DeviceView]) -> Table {
-    let mut table = Table::new(&["device", "site", ">cores", ">round trip p95", ">madds per µs"]);
+    let mut table = Table::new(&["device", "site", ">cores", ">round trip p95", ">madds/ns"]);
     for device in devices {
         let cores = device.capacity.as_ref().map_or(0.0, |it| it.cpu_cores);
         let rtt = device.rtt.iter().map(|it| it.p95_us).max();
-        let speed =
-            device.speed.as_ref().filter(|it| 0.0 < it.madd_ns).map(|it| 1000.0 / it.madd_ns);
+        let speed = device.speed.as_ref().filter(|it| 0.0 < it.madd_ns).map(|it| 1.0 / it.madd_ns);
         table.row([
             device.device.clone(),
             device.site.clone(),
             format!("{cores:.2}"),
             rtt.map_or("–".to_owned(), output::micros),
-            speed.map_or("–".to_owned(), |speed| format!("{speed:.0}")),
+            speed.map_or("–".to_owned(), |speed| format!("{speed:.2}")),
         ]);
     }
     table

@@ -20,7 +20,7 @@ const MEASURED_MAX: Duration = Duration::from_millis(1500);
 const ANSWERS_MAX: usize = 300;
 
 /// Applies the policy, waits until it is served, measures, and tells what was chosen and why.
-pub(crate) async fn show(stage: &mut Stage, wish: Wish, questions: &Rows) -> Result<(), Failure> {
+async fn show(stage: &mut Stage, wish: Wish, questions: &Rows) -> Result<(), Failure> {
     stage.apply(wish).await?;
     let explained = decided(stage, wish).await?;
     let placement = stage.app.settle(1).await?;
@@ -53,9 +53,38 @@ pub(crate) async fn show(stage: &mut Stage, wish: Wish, questions: &Rows) -> Res
     Ok(())
 }
 
+/// Two policies: the loose one that is served already, and one so tight that only the nearest devices
+/// can keep it; then the loose one again, for what follows.
+pub(crate) async fn compare(
+    stage: &mut Stage,
+    loose: Wish,
+    questions: &Rows,
+) -> Result<(), Failure> {
+    show(stage, loose, questions).await?;
+    let nearest = stage.report.policies.last().and_then(|policy| {
+        policy.candidates.iter().map(|it| it.total_us).filter(|us| 0.0 < *us).min_by(f64::total_cmp)
+    });
+    let tight = Wish {
+        objective: "low-latency",
+        p99_ms: tight_ms(nearest.unwrap_or(0.0)),
+        accuracy_min: floor(stage),
+    };
+    show(stage, tight, questions).await?;
+    stage.apply(loose).await?;
+    decided(stage, loose).await?;
+    stage.app.settle(1).await?;
+    Ok(())
+}
+
+/// Twice what the nearest device is predicted to take, in whole milliseconds, 10 at least: devices of
+/// a lab on one small machine are late now and then.
+fn tight_ms(nearest_us: f64) -> f64 {
+    (nearest_us * 2.0 / 1000.0).ceil().max(10.0)
+}
+
 /// The least accuracy that a fast policy should accept: a little below what is served now, on the
 /// rows that it was measured on.
-pub(crate) fn floor(stage: &Stage) -> f64 {
+fn floor(stage: &Stage) -> f64 {
     let now = stage.report.lazy.last().map_or(0.0, |last| last.accuracy);
     ((now - 0.05) * 100.0).floor().max(0.0) / 100.0
 }
@@ -141,4 +170,16 @@ fn table(policy: &report::Policy) -> Table {
         ]);
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tight_limit_leaves_the_nearest_device_room() {
+        assert!((tight_ms(3_400.0) - 10.0).abs() < 1e-9);
+        assert!((tight_ms(14_300.0) - 29.0).abs() < 1e-9);
+        assert!((tight_ms(0.0) - 10.0).abs() < 1e-9);
+    }
 }

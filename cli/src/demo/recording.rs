@@ -14,8 +14,8 @@ use crate::failure::Failure;
 /// Length of a window and time from one to the next.
 const LENGTH_S: f64 = 0.6;
 const STEP_S: f64 = 0.1;
-/// Samples that are passed over after a workload was started: it takes a moment to be itself.
-const SETTLE: usize = 2;
+/// Samples that are passed over after a workload was started: the first one began before it.
+const SETTLE: usize = 1;
 
 /// A window over `channels` as this demo records them.
 pub(crate) fn window(channels: Vec<String>) -> Result<Window, WindowError> {
