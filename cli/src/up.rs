@@ -71,7 +71,7 @@ pub(crate) enum UpError {
     #[error("the data folder cannot be used")]
     Folder(#[from] FolderError),
     /// An address cannot be had.
-    #[error("no address for the {what} (`--listen 127.0.0.1:0` picks free ones)")]
+    #[error("no address for the {what}")]
     Address {
         /// Who would listen there.
         what: String,
