@@ -229,6 +229,8 @@ async fn serve(
     tracing::info!(%address, "scheduler answers");
 
     let exit = tokio::select! {
+        // Being told to stop ends `serving` too; the first reason is the one that counts.
+        biased;
         () = drain.wait() => {
             let ended = tokio::time::timeout(DRAIN_MAX, &mut serving).await;
             if ended.is_err() {

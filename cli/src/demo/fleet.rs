@@ -56,7 +56,7 @@ impl Fleet {
         let _not_there = fs::remove_file(&addresses);
         let file = File::create(&log)?;
         let child = Command::new(std::env::current_exe()?)
-            .args(["up", "--lab", "--listen", "127.0.0.1:0", "--data-dir"])
+            .args(["up", "--parent-pipe", "--lab", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(&state)
             .stdin(Stdio::piped())
             .stdout(file.try_clone()?)
