@@ -11,7 +11,7 @@ pub(super) fn of_bytes(total: u64) -> ProgressBar {
 
 /// A bar of steps on standard error.
 pub(super) fn of_steps(total: u64) -> ProgressBar {
-    let bar = bar(total, "{wide_bar} {pos}/{len} {msg}");
+    let bar = bar(total, "{bar:30} {pos}/{len} {wide_msg}");
     bar.enable_steady_tick(Duration::from_millis(250));
     bar
 }

@@ -115,7 +115,9 @@ impl Watch {
             self.bar.set_length(u64::from(event.total));
             self.bar.set_position(u64::from(event.done));
         }
-        self.bar.set_message(event.text.clone());
+        if step {
+            self.bar.set_message(event.text.clone());
+        }
         Ok(())
     }
 }
