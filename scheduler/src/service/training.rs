@@ -54,7 +54,9 @@ impl Training for Services {
             missed_events_max: policy.missed_events_max,
             lazy: policy.train.lazy,
             budget_s: policy.train.budget_s,
-            seed: job.ordinal,
+            // One for all trainings of a task: rows are parted by it, and a row that the served revision
+            // was trained on must never be held out of its candidate.
+            seed: book.id.unsigned_abs(),
             samples,
             corrections,
             resume_digest: bytes(job.published),
