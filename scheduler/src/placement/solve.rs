@@ -394,7 +394,7 @@ fn beaten(task: &TaskFacts, winner: Option<&Choice>, score: &Score<'_>, choice: 
     {
         let micros = |ns: u32| f64::from(ns) / 1000.0;
         let (here, there) = (micros(choice.burden_ns), micros(winner.burden_ns));
-        format!("an answer keeps it busy for {here:.1} us instead of {there:.1} us")
+        format!("busy for {there:.1} us an answer, not {here:.1} us")
     } else if there < here {
         format!("{} instead of {}", latency::millis(here), latency::millis(there))
     } else {
