@@ -52,7 +52,7 @@ pub struct Job {
     pub id: String,
     /// The task.
     pub task: String,
-    /// The how-many-th job of the task; also its seed.
+    /// The how-many-th job of the task.
     pub ordinal: u64,
     /// Why it was begun.
     pub reason: String,

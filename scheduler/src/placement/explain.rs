@@ -75,10 +75,13 @@ fn wish(problem: &Problem, task: &TaskFacts) -> String {
 fn line(problem: &Problem, name: &str, choice: &Choice, subsets: usize) -> Option<String> {
     let cost = promise(problem, name, choice).cost.unwrap_or(choice.cost);
     Some(format!(
-        "{} with {} members{}: accuracy {:.3}, rtt p95 {} + transfer {} + queue {} + service p99 {} \
+        "{} with {}{}: accuracy {:.3}, rtt p95 {} + transfer {} + queue {} + service p99 {} \
          ({}) = {}; {} subsets were compared",
         choice.device,
-        choice.subset.len(),
+        match choice.subset.len() {
+            1 => "1 member".to_owned(),
+            count => format!("{count} members"),
+        },
         if choice.gated { " behind the gate" } else { "" },
         choice.accuracy,
         latency::millis(cost.rtt_us),

@@ -70,6 +70,15 @@ fn within_a_stated_limit_the_least_burdened_device_serves_best_effort() {
     assert_eq!(chosen(&lab(policy(Objective::BestEffort))).0, "a-pi", "no limit: sooner is better");
 }
 
+/// Two devices that are burdened alike were once told apart by their names.
+#[test]
+fn of_equally_burdened_devices_the_nearer_one_serves() {
+    let frontier = vec![measure(1, 0.9, 100)];
+    let devices = [("a", device(1.0, 900)), ("b", device(1.0, 500))];
+    let wish = task(limited(Objective::BestEffort, 50), frontier);
+    assert_eq!(chosen(&problem(devices, [("t", wish)])).0, "b");
+}
+
 #[test]
 fn low_latency_keeps_the_accuracy_floor() {
     let floor = Policy { accuracy_min: 0.93, ..policy(Objective::LowLatency) };

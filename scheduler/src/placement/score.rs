@@ -26,12 +26,9 @@ pub struct Score<'a> {
     pub missed_ppm: u32,
     /// Accuracy below the floor of the policy, in parts per million.
     pub short_ppm: u32,
-    /// What the objective looks at first.
-    pub first: u32,
-    /// What it looks at next.
-    pub second: u32,
-    /// What it looks at last.
-    pub third: u32,
+    /// What the objective looks at, in its order. Whatever is measured of a choice stands in it, so
+    /// that names break ties only between choices that are alike.
+    pub wish: [u32; 4],
     /// Makes the order total over devices.
     pub device: &'a str,
     /// Makes the order total over subsets: fewer members first.
@@ -55,27 +52,28 @@ impl<'a> Score<'a> {
         let inaccuracy = ppm(1.0 - choice.accuracy);
         let stay = |cost| if stays { discounted(cost) } else { cost };
         let (time, burden) = (stay(total_us), stay(choice.burden_ns));
-        let (first, second, third) = match policy.objective {
+        let silent = silent(choice.subset);
+        let wish = match policy.objective {
             // Between choices that validation rows cannot tell apart, more voters: what they have
             // not shown, one member alone gets wrong sooner than many. And who says how long an
             // answer may take says that faster is not worth more: the device that is least burdened
             // serves, and near and small ones stay free for others.
             Objective::BestEffort if policy.latency_us_max.is_some() => {
-                (inaccuracy, silent(choice.subset), burden)
+                [inaccuracy, silent, burden, time]
             }
-            Objective::BestEffort => (inaccuracy, silent(choice.subset), time),
-            Objective::Balanced if near.accuracy_min <= choice.accuracy => (0, time, burden),
+            Objective::BestEffort => [inaccuracy, silent, time, burden],
+            Objective::Balanced if near.accuracy_min <= choice.accuracy => {
+                [0, time, inaccuracy, burden]
+            }
             // Beyond one standard error: the more accurate, the better, but after all within it.
-            Objective::Balanced => (inaccuracy.max(1), time, burden),
-            Objective::LowLatency => (time, inaccuracy, burden),
+            Objective::Balanced => [inaccuracy.max(1), time, inaccuracy, burden],
+            Objective::LowLatency => [time, inaccuracy, burden, silent],
         };
         Self {
             late_us: policy.latency_us_max.map_or(0, |max| total_us.saturating_sub(max)),
             missed_ppm: ppm(choice.missed_events - policy.missed_events_max),
             short_ppm: ppm(policy.accuracy_min - choice.accuracy),
-            first,
-            second,
-            third,
+            wish,
             device: &choice.device,
             subset: (choice.subset.len(), choice.subset, choice.gated),
         }

@@ -85,7 +85,11 @@ impl Message<Submit> for Registry {
                 kind: "correction.applied",
                 task: task.clone(),
                 device: device.clone(),
-                text: format!("{count} corrections applied"),
+                text: if *count == 1 {
+                    "one correction applied".to_owned()
+                } else {
+                    format!("{count} corrections applied")
+                },
                 ..Entry::default()
             })
             .collect();
