@@ -1,5 +1,14 @@
 //! What became of the tests: counted, and named where they did not run.
 
+/// Who runs the tests and says how many there were.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Runner {
+    /// `cargo test`.
+    Libtest,
+    /// `cargo nextest run`.
+    Nextest,
+}
+
 /// How many passed and failed, and the skipped ones with the reason.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
@@ -25,9 +34,15 @@ impl Tally {
     }
 
     /// Adds what a test runner said. Whether it said anything countable.
-    pub(crate) fn add(&mut self, output: &str) -> bool {
-        let counts: Vec<(usize, usize, usize)> =
-            output.lines().filter_map(|line| libtest(line).or_else(|| nextest(line))).collect();
+    ///
+    /// Each runner is read by its own lines only: nextest shows what a failed test wrote, and that
+    /// is libtest's count of one.
+    pub(crate) fn add(&mut self, runner: Runner, output: &str) -> bool {
+        let read = match runner {
+            Runner::Libtest => libtest,
+            Runner::Nextest => nextest,
+        };
+        let counts: Vec<(usize, usize, usize)> = output.lines().filter_map(read).collect();
         for &(passed, failed, unnamed) in &counts {
             self.passed += passed;
             self.failed += failed;
@@ -113,22 +128,29 @@ mod tests {
     fn it_reads_what_both_runners_say() {
         let mut tally = Tally::default();
         assert!(tally.add(
+            Runner::Libtest,
             "test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; \
              finished in 0.10s"
         ));
         assert!(tally.add(
-            "     Summary [   0.012s] 9 tests run: 6 passed (1 slow, 1 leaky), 1 failed, \
+            Runner::Nextest,
+            "    test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 63 filtered out\n     \
+             Summary [   0.012s] 9 tests run: 6 passed (1 slow, 1 leaky), 1 failed, \
              1 timed out, 1 exec failed, 0 skipped"
         ));
         assert_eq!((tally.passed, tally.failed), (9, 5));
-        assert!(!tally.add("error: could not compile `models`"));
+        assert_eq!(tally.skipped, []);
+        assert!(!tally.add(Runner::Libtest, "error: could not compile `models`"));
         assert!(!tally.good());
     }
 
     #[test]
     fn an_ignored_test_is_not_silent() {
         let mut tally = Tally::default();
-        tally.add("test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 2 filtered out");
+        tally.add(
+            Runner::Libtest,
+            "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 2 filtered out",
+        );
         assert_eq!(tally.skipped.len(), 3);
     }
 

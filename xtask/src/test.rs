@@ -2,7 +2,10 @@
 
 use std::fs;
 
-use crate::{golden, step, tally::Tally};
+use crate::{
+    golden, step,
+    tally::{Runner, Tally},
+};
 
 /// Adds every test to `tally` and prints it. Whether all is well.
 pub(crate) fn run(mut tally: Tally) -> Result<bool, String> {
@@ -19,17 +22,19 @@ pub(crate) fn run(mut tally: Tally) -> Result<bool, String> {
     tally.step("cargo build --workspace --bins --tests", built);
     if let (true, Some(program)) = (built, program) {
         let nextest = step::is_there("cargo", &["nextest", "--version"]);
-        let mut tests = if nextest {
-            step::cargo(&["nextest", "run", "--workspace", "--color", "never"])
+        let (runner, mut tests) = if nextest {
+            let run = ["nextest", "run", "--workspace", "--color", "never"];
+            (Runner::Nextest, step::cargo(&run))
         } else {
             eprintln!("cargo-nextest is not here: `cargo test` runs the tests, a little slower");
-            step::cargo(&["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"])
+            let run = ["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"];
+            (Runner::Libtest, step::cargo(&run))
         };
         tests.env("SENSEMBLE_BIN", &program).env("SENSEMBLE_SKIPPED", &skips);
-        counted("tests", &mut tests, &mut tally)?;
+        counted("tests", runner, &mut tests, &mut tally)?;
 
         let mut documentation = step::cargo(&["test", "--workspace", "--doc", "--no-fail-fast"]);
-        counted("documentation tests", &mut documentation, &mut tally)?;
+        counted("documentation tests", Runner::Libtest, &mut documentation, &mut tally)?;
         tally.withdraw(&fs::read_to_string(&skips).unwrap_or_default());
     }
     golden::on_the_pi("dev", &mut tally)?;
@@ -40,12 +45,13 @@ pub(crate) fn run(mut tally: Tally) -> Result<bool, String> {
 /// Runs a test runner and adds what it counted; a runner that failed without a failed test broke.
 fn counted(
     name: &str,
+    runner: Runner,
     command: &mut std::process::Command,
     tally: &mut Tally,
 ) -> Result<(), String> {
     let before = tally.failed;
     let (success, text) = step::captured(command).map_err(|error| error.to_string())?;
-    let spoke = tally.add(&text);
+    let spoke = tally.add(runner, &text);
     tally.step(name, spoke && (success || before < tally.failed));
     Ok(())
 }
