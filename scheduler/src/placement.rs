@@ -1,6 +1,6 @@
 //! Placement: which device serves which task, with which members.
 //!
-//! [`solve`] is a function of what is known ([`Problem`]) and of what was decided before
+//! [`solve()`] is a function of what is known ([`Problem`]) and of what was decided before
 //! ([`Previous`]); it reads no clock and asks nobody. A placement is kept while it holds its
 //! promise; only what is not kept is placed anew, device and subset at once.
 //!
