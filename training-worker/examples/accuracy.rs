@@ -119,8 +119,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let began = Instant::now();
     let material = Arc::new(Material::new(schema, table, 1)?);
-    let (training, kind) = (material.training.len(), material.kind);
-    let (validation, held_out) = (material.validation.truth.len(), material.held_out.truth.len());
+    let (training, kind) = (material.lessons.labels.len(), material.kind);
+    let (validation, held_out) = (material.truth().len(), material.held_out.truth.len());
     println!(
         "{which}: {training} training, {validation} validation, {held_out} held out, by {}",
         kind.name()
@@ -134,7 +134,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let terms = Terms { seed: 1, threads: 1, missed_events_max: 0.02 };
     let mut bench = Workbench::new(material, terms);
     let (mut first, mut measuring) = (None, 0.0);
-    for (at, recipe) in plan::order(&families, size).into_iter().enumerate() {
+    let recipes = plan::order(&families, size);
+    let count = recipes.len();
+    for (at, recipe) in recipes.into_iter().enumerate() {
         let clock = || began.elapsed().as_secs_f64();
         bench.add(&recipe, &stop, &clock)?;
         if 0 < at {
@@ -179,6 +181,28 @@ fn main() -> Result<(), Box<dyn Error>> {
                 gated.accuracy().value(),
                 gated.missed_events(set.background).value(),
             );
+        }
+        if at + 1 == count {
+            let mut frontier = assembled.frontier.clone();
+            frontier.sort_by(|a, b| b.accuracy.total_cmp(&a.accuracy));
+            for measure in frontier.iter().take(8) {
+                let test = score(measure.subset, measure.gated)?;
+                let families: Vec<&str> = measure
+                    .subset
+                    .members()
+                    .map(|member| assembled.members[member].family.name())
+                    .collect();
+                println!(
+                    "          {} {}: validation {:.4} ± {:.4} balanced {:.4}, test {:.4} missed {:.4}",
+                    families.join("+"),
+                    if measure.gated { "gated" } else { "" },
+                    measure.accuracy,
+                    measure.standard_error,
+                    measure.balanced_accuracy,
+                    test.accuracy().value(),
+                    test.missed_events(set.background).value(),
+                );
+            }
         }
         measuring += asked.elapsed().as_secs_f64();
     }

@@ -184,8 +184,8 @@ impl Job {
     ) -> Result<(), JobError> {
         let material = bench.material().clone();
         let size = Size {
-            rows: material.training.len(),
-            width: material.training.width(),
+            rows: material.lessons.labels.len(),
+            width: material.lessons.samples.width(),
             classes: material.schema.classes().len(),
         };
         let there = bench.families();
@@ -354,7 +354,7 @@ impl Job {
     }
 
     /// Takes over what an earlier attempt published. What cannot be used is fitted again.
-    async fn resume(&self, bench: Workbench, digest: &[u8]) -> Result<Workbench, JobError> {
+    async fn resume(&self, mut bench: Workbench, digest: &[u8]) -> Result<Workbench, JobError> {
         let ensemble = match self.bundle(digest).await {
             Ok(ensemble) => ensemble,
             Err(JobError::Stopped) => return Err(JobError::Stopped),
@@ -368,13 +368,7 @@ impl Job {
             return Ok(bench);
         }
         let members = ensemble.members().len();
-        let (bench, outcome) = compute(move || {
-            let mut bench = bench;
-            let outcome = bench.resume(ensemble);
-            (bench, outcome)
-        })
-        .await?;
-        outcome.map_err(JobError::Bench)?;
+        bench.resume(ensemble);
         tracing::info!(members, "went on from an earlier attempt");
         Ok(bench)
     }

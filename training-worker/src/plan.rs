@@ -36,6 +36,24 @@ pub fn order(families: &[Family], size: Size) -> Vec<Recipe> {
     recipes.into_iter().map(|(_, recipe)| recipe).collect()
 }
 
+/// In how many folds the training rows are parted: more tell more about small data, where they cost
+/// next to nothing; large data have enough to tell in two.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "an estimate")]
+pub fn folds(size: Size) -> usize {
+    let once: f64 =
+        Family::ALL.into_iter().map(|family| seconds(&recipe(family, size), size)).sum();
+    (FOLDS_MIN..=FOLDS_MAX)
+        .rev()
+        .find(|&folds| once * (folds as f64) < ACROSS_SECONDS)
+        .unwrap_or(FOLDS_MIN)
+}
+
+const FOLDS_MIN: usize = 2;
+const FOLDS_MAX: usize = 5;
+/// What the fits without each fold may take together before there are fewer folds.
+const ACROSS_SECONDS: f64 = 10.0;
+
 /// What every family costs, however little there is to learn: its votes, a bundle, a report.
 const START_SECONDS: f64 = 0.05;
 
@@ -82,7 +100,7 @@ fn gain(family: Family) -> f64 {
 pub fn seconds(recipe: &Recipe, size: Size) -> f64 {
     let (rows, width, classes) = (size.rows as f64, size.width as f64, size.classes as f64);
     // Nanoseconds of a multiply-add in a matrix product, in a stream, and of a step in a tree.
-    let (product, stream, step) = (0.03, 0.15, 1.5);
+    let (product, stream, step) = (0.03, 0.1, 8.0);
     let nanoseconds = match recipe {
         Recipe::Knn(_) => rows * width * width.min(rows) * product,
         Recipe::Ridge(_) => (rows + width) * width * width.min(rows) * product,
@@ -106,7 +124,7 @@ pub fn seconds(recipe: &Recipe, size: Size) -> f64 {
         Recipe::Boosted(settings) => {
             let columns = (width * settings.columns).max(settings.columns_min as f64).min(width);
             let trees = settings.rounds as f64 * classes;
-            trees * rows * columns * settings.depth as f64 * 0.35
+            trees * rows * columns * settings.depth as f64 * 0.7
         }
         // Rows that any pair of classes leans on grow with the rows; each needs its kernel row.
         Recipe::RbfSvm(_) => rows * rows * (0.5 * width * product + 4.0) * classes.sqrt() / 2.0,

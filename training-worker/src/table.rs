@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use models::Features;
 use proto::{parse, v1::SampleChunk};
 
-/// Most bytes of sample values that a job takes. Training keeps about three copies.
-pub const VALUES_BYTES_MAX: usize = 2 << 30;
+/// Most bytes of sample values that a job takes. Training keeps about six copies.
+pub const VALUES_BYTES_MAX: usize = 1 << 30;
 
 /// Samples and corrections of a task, in the scheduler's order.
 #[derive(Clone, Debug, Default)]

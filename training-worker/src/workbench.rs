@@ -3,13 +3,15 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use models::{
-    ClassId, Confusion, Ensemble, Family, Features, Gate, Member, ModelError, Parts, Preparation,
-    Speed, Subset, SubsetMeasure, Weighted, Work,
+    ClassId, Confusion, Ensemble, Family, Features, Gate, Member, Model, ModelError, Parts,
+    Preparation, Speed, Subset, SubsetMeasure, Weighted, Work,
     frontier::{Votes, measure, undominated},
     gate::{Margins, Threshold, choose_threshold, pays},
     vote::Tally,
     weights::vote_weights,
 };
+
+use runtime::Report;
 
 use crate::{
     draw::hash,
@@ -17,7 +19,7 @@ use crate::{
         FitError, Lesson, PrepareError, Preparing, Recipe, Stop, boosted, fit, knn,
         principal_components, ridge, standardise,
     },
-    material::{Checks, Material},
+    material::{Lessons, Material},
 };
 
 /// Why a member does not stand.
@@ -51,11 +53,13 @@ impl BenchError {
     }
 }
 
-/// A member with its votes on rows that it was not fitted on.
+/// A member, and what was voted for rows that choose and rows that measure.
 #[derive(Clone, Debug)]
 struct Standing {
     member: Member,
-    validation: Vec<ClassId>,
+    /// Of members of the same recipe that were fitted without them each.
+    across: Vec<ClassId>,
+    /// Of the member itself.
     held_out: Vec<ClassId>,
     fit_seconds: f64,
 }
@@ -65,21 +69,103 @@ struct Standing {
 struct Candidate {
     gate: Gate,
     chosen: Threshold,
-    validation: Vec<f32>,
+    across: Vec<f32>,
     held_out: Vec<f32>,
+}
+
+/// Rows to learn from, prepared as recipes ask for it.
+#[derive(Debug)]
+struct Ground {
+    samples: Arc<Features>,
+    labels: Vec<u16>,
+    prepared: BTreeMap<Preparing, (Preparation, Arc<Features>)>,
+}
+
+impl Ground {
+    fn of(lessons: &Lessons) -> Self {
+        Self {
+            samples: Arc::new(lessons.samples.clone()),
+            labels: lessons.labels.clone(),
+            prepared: BTreeMap::new(),
+        }
+    }
+
+    /// What is done to a sample, and the rows to which it was done. Fitted on these rows alone.
+    fn prepare(&mut self, recipe: &Recipe) -> Result<(Preparation, Arc<Features>), BenchError> {
+        let kind = recipe.preparing();
+        if let Some(prepared) = self.prepared.get(&kind) {
+            return Ok(prepared.clone());
+        }
+        let prepared = match kind {
+            Preparing::Nothing => (Preparation::default(), self.samples.clone()),
+            Preparing::Standardised => {
+                let preparation = Preparation { steps: vec![standardise(&self.samples)] };
+                let samples = preparation.features(&self.samples).map_err(BenchError::Lowered)?;
+                (preparation, Arc::new(samples))
+            }
+            Preparing::Projected => {
+                let standardised = Recipe::Ridge(ridge::Settings::default());
+                let (mut preparation, samples) = self.prepare(&standardised)?;
+                let most = match recipe {
+                    Recipe::Knn(settings) => settings.components,
+                    Recipe::Ridge(_)
+                    | Recipe::Forest(_)
+                    | Recipe::LinearSvm(_)
+                    | Recipe::RbfSvm(_)
+                    | Recipe::Mlp(_)
+                    | Recipe::Boosted(_) => knn::Settings::default().components,
+                };
+                let project = principal_components(&samples, most).map_err(BenchError::Prepare)?;
+                let last = Preparation { steps: vec![project] };
+                let samples = last.features(&samples).map_err(BenchError::Lowered)?;
+                preparation.steps.extend(last.steps);
+                (preparation, Arc::new(samples))
+            }
+        };
+        self.prepared.insert(kind, prepared.clone());
+        Ok(prepared)
+    }
+
+    /// Fits a model of `classes` classes; `relabel` says what a row of a class is called.
+    fn fit(
+        &mut self,
+        recipe: &Recipe,
+        classes: usize,
+        relabel: impl Fn(u16) -> u16,
+        effort: &Effort<'_>,
+    ) -> Result<(Preparation, Model), BenchError> {
+        let (preparation, samples) = self.prepare(recipe)?;
+        let labels: Vec<u16> = self.labels.iter().copied().map(relabel).collect();
+        let Effort { seed, threads, stop } = *effort;
+        let lesson = Lesson { samples: &samples, labels: &labels, classes, seed, threads, stop };
+        let family = recipe.family();
+        let model = fit(recipe, &lesson).map_err(|source| BenchError::Fit { family, source })?;
+        Ok((preparation, model))
+    }
+}
+
+/// How a fit is done.
+#[derive(Clone, Copy)]
+struct Effort<'a> {
+    seed: u64,
+    threads: usize,
+    stop: &'a Stop,
 }
 
 /// Where members are made.
 #[derive(Debug)]
 pub struct Workbench {
     material: Arc<Material>,
-    seed: u64,
-    threads: usize,
-    missed_events_max: f64,
+    terms: Terms,
+    truth: Vec<ClassId>,
+    /// What serves learns from the first; the others are for votes across the folds.
+    whole: Ground,
+    folds: Vec<Ground>,
+    /// Preparations of what stands.
     preparations: Vec<Preparation>,
-    /// The preparations that new members use, and the training rows prepared so.
-    prepared: BTreeMap<Preparing, (usize, Arc<Features>)>,
     standing: Vec<Standing>,
+    /// Members of an earlier attempt, whose votes across the folds are not known yet.
+    earlier: Vec<Member>,
     gates: Vec<Candidate>,
     gates_fitted: bool,
 }
@@ -117,7 +203,7 @@ pub struct MemberMeasure {
     pub family: Family,
     /// What its vote counts.
     pub weight: f32,
-    /// Share of validation rows answered rightly.
+    /// Share of the rows that choose that were answered rightly.
     pub accuracy: f64,
     /// How long its fit took; 0 for one that an earlier attempt fitted.
     pub fit_seconds: f64,
@@ -127,6 +213,9 @@ pub struct MemberMeasure {
     pub bytes: u64,
 }
 
+/// Keeps the random choices of a gate apart from those of a member of its family.
+const GATE_SEED: u64 = 0x6a7e;
+
 /// A machine of today, to see whether a gate pays before any device was measured.
 const SPEED: Speed = Speed { madd_ns: 0.1, byte_ns: 0.1, node_ns: 4.0, exp_ns: 4.0, call_ns: 40.0 };
 
@@ -134,15 +223,15 @@ impl Workbench {
     /// An empty workbench.
     #[must_use]
     pub fn new(material: Arc<Material>, terms: Terms) -> Self {
-        let Terms { seed, threads, missed_events_max } = terms;
         Self {
+            terms,
+            truth: material.truth(),
+            whole: Ground::of(&material.lessons),
+            folds: material.folds.iter().map(|across| Ground::of(&across.lessons)).collect(),
             material,
-            seed,
-            threads,
-            missed_events_max,
             preparations: Vec::new(),
-            prepared: BTreeMap::new(),
             standing: Vec::new(),
+            earlier: Vec::new(),
             gates: Vec::new(),
             gates_fitted: false,
         }
@@ -160,23 +249,18 @@ impl Workbench {
         self.standing.iter().map(|standing| standing.member.family).collect()
     }
 
-    /// Takes over the members of a bundle that an earlier attempt at the same job published.
-    ///
-    /// # Errors
-    ///
-    /// [`BenchError::Lowered`] when its members do not fit this task.
-    pub fn resume(&mut self, earlier: Ensemble) -> Result<(), BenchError> {
+    /// Takes over the members of a bundle that an earlier attempt at the same job published: they
+    /// are not fitted again. Their votes across the folds, which a bundle does not hold, are.
+    pub fn resume(&mut self, earlier: Ensemble) {
         let Parts { preparations, gate: _, members, .. } = earlier.into_parts();
-        let offset = self.preparations.len();
-        self.preparations.extend(preparations);
         for Weighted { mut member, .. } in members {
-            member.preparation += offset;
-            self.stand(member, 0.0)?;
+            member.preparation = self.keep(preparations[member.preparation].clone());
+            self.earlier.push(member);
         }
-        Ok(())
     }
 
-    /// Fits one more member; `clock` gives seconds since any fixed moment.
+    /// Fits one more member: without each fold, for votes about it, and on all rows, to
+    /// serve. `clock` gives seconds since any fixed moment.
     ///
     /// # Errors
     ///
@@ -188,18 +272,33 @@ impl Workbench {
         clock: &dyn Fn() -> f64,
     ) -> Result<(), BenchError> {
         let family = recipe.family();
+        let classes = self.material.schema.classes().len();
+        let seed = hash(&[self.terms.seed, family as u64]);
+        let effort = Effort { seed, threads: self.terms.threads, stop };
+        let mut across = Vec::with_capacity(self.truth.len());
+        let mut seconds = 0.0;
+        for fold in 0..self.folds.len() {
+            let began = clock();
+            let fitted = self.folds[fold].fit(recipe, classes, |class| class, &effort)?;
+            seconds += clock() - began;
+            let samples = &self.material.folds[fold].checks.samples;
+            across.append(&mut self.votes(family, fitted, samples)?);
+        }
+        let before = self.earlier.iter().position(|member| member.family == family);
         let began = clock();
-        let (preparation, samples) = self.prepare(recipe)?;
-        let lesson = Lesson {
-            samples: &samples,
-            labels: &self.material.labels,
-            classes: self.material.schema.classes().len(),
-            seed: hash(&[self.seed, family as u64]),
-            threads: self.threads,
-            stop,
+        let member = match before {
+            Some(at) => self.earlier.remove(at),
+            None => {
+                let (preparation, model) =
+                    self.whole.fit(recipe, classes, |class| class, &effort)?;
+                Member { family, preparation: self.keep(preparation), model }
+            }
         };
-        let model = fit(recipe, &lesson).map_err(|source| BenchError::Fit { family, source })?;
-        self.stand(Member { family, preparation, model }, clock() - began)
+        seconds += clock() - began;
+        let fitted = (self.preparations[member.preparation].clone(), member.model.clone());
+        let held_out = self.votes(family, fitted, &self.material.held_out.samples)?;
+        self.standing.push(Standing { member, across, held_out, fit_seconds: seconds });
+        Ok(())
     }
 
     /// Fits the candidates for the gate, once. Without a background class there are none.
@@ -209,60 +308,62 @@ impl Workbench {
     /// [`BenchError::Fit`] only when told to stop: a gate that cannot be fitted is left out.
     pub fn add_gates(&mut self, stop: &Stop) -> Result<(), BenchError> {
         let Some(background) = self.material.schema.background() else { return Ok(()) };
-        if std::mem::replace(&mut self.gates_fitted, true) || self.standing.is_empty() {
+        if self.standing.is_empty() || std::mem::replace(&mut self.gates_fitted, true) {
             return Ok(());
         }
-        let labels: Vec<u16> =
-            self.material.labels.iter().map(|&label| u16::from(label != background.0)).collect();
         let recipes = [
             Recipe::Ridge(ridge::Settings::default()),
             Recipe::Boosted(boosted::Settings { rounds: 40, depth: 4, ..Default::default() }),
         ];
         for recipe in recipes {
-            let family = recipe.family();
-            let (preparation, samples) = self.prepare(&recipe)?;
-            let seed = hash(&[self.seed, 0x6a7e, family as u64]);
-            let lesson = Lesson {
-                samples: &samples,
-                labels: &labels,
-                classes: 2,
-                seed,
-                threads: self.threads,
-                stop,
-            };
-            match fit(&recipe, &lesson) {
-                Ok(model) => self.consider(Member { family, preparation, model })?,
-                Err(FitError::Stopped) => {
-                    return Err(BenchError::Fit { family, source: FitError::Stopped });
+            match self.consider(&recipe, background, stop) {
+                Ok(()) => {}
+                Err(error) if error.stopped() => {
+                    self.gates_fitted = false;
+                    return Err(error);
                 }
                 Err(error) => {
-                    tracing::warn!(family = family.name(), %error, "a gate was not fitted");
+                    let family = recipe.family().name();
+                    tracing::warn!(family, error = %Report(&error), "a gate was not fitted");
                 }
             }
         }
         Ok(())
     }
 
-    /// Keeps a gate for which there is a threshold that the policy allows.
-    fn consider(&mut self, member: Member) -> Result<(), BenchError> {
-        let Some(background) = self.material.schema.background() else { return Ok(()) };
-        let gate = Gate { member, threshold: 0.0 };
-        let probe = self.ensemble(&self.standing[..1], &[1.0], Some(gate.clone()))?;
-        let Checks { samples, truth, groups } = &self.material.validation;
-        let validation = probe.gate_margins(samples).expect("the probe has a gate");
-        let held_out = probe.gate_margins(&self.material.held_out.samples).expect("likewise");
-        let events: Vec<bool> = truth.iter().map(|&class| class != background).collect();
-        let rows = Margins { margins: &validation, events: &events, groups };
-        let family = gate.member.family.name();
-        match choose_threshold(rows, self.missed_events_max) {
-            Some(chosen) => {
-                let stopped = chosen.stopped.value();
-                tracing::info!(family, threshold = chosen.value, stopped, "a gate stands");
-                let gate = Gate { threshold: chosen.value, ..gate };
-                self.gates.push(Candidate { gate, chosen, validation, held_out });
-            }
-            None => tracing::info!(family, "no threshold of the gate keeps the policy's ceiling"),
+    /// Fits a gate as a member is fitted, and keeps it if a threshold holds what the policy asks.
+    fn consider(
+        &mut self,
+        recipe: &Recipe,
+        background: ClassId,
+        stop: &Stop,
+    ) -> Result<(), BenchError> {
+        let family = recipe.family();
+        let event = |class: u16| u16::from(class != background.0);
+        let seed = hash(&[self.terms.seed, GATE_SEED, family as u64]);
+        let effort = Effort { seed, threads: self.terms.threads, stop };
+        let mut across = Vec::with_capacity(self.truth.len());
+        for fold in 0..self.folds.len() {
+            let fitted = self.folds[fold].fit(recipe, 2, event, &effort)?;
+            let samples = &self.material.folds[fold].checks.samples;
+            across.append(&mut self.margins(family, fitted, samples)?);
         }
+        let events: Vec<bool> = self.truth.iter().map(|&class| class != background).collect();
+        let groups = self.material.groups();
+        let rows = Margins { margins: &across, events: &events, groups: &groups };
+        let Some(chosen) = choose_threshold(rows, self.terms.missed_events_max) else {
+            let family = family.name();
+            tracing::info!(family, "no threshold of the gate keeps the policy's ceiling");
+            return Ok(());
+        };
+        let stopped = chosen.stopped.value();
+        tracing::info!(family = family.name(), threshold = chosen.value, stopped, "a gate stands");
+        let fitted = self.whole.fit(recipe, 2, event, &effort)?;
+        let held_out = self.margins(family, fitted.clone(), &self.material.held_out.samples)?;
+        let preparation = self.keep(fitted.0);
+        let member = Member { family, preparation, model: fitted.1 };
+        let gate = Gate { member, threshold: chosen.value };
+        self.gates.push(Candidate { gate, chosen, across, held_out });
         Ok(())
     }
 
@@ -276,9 +377,9 @@ impl Workbench {
             return Err(BenchError::Nobody);
         }
         let classes = self.material.schema.classes().len();
-        let truth = &self.material.validation.truth;
+        let truth = &self.truth;
         let votes: Vec<Vec<ClassId>> =
-            self.standing.iter().map(|standing| standing.validation.clone()).collect();
+            self.standing.iter().map(|standing| standing.across.clone()).collect();
         let weights = vote_weights(truth, &votes, classes);
         let ungated = self.ensemble(&self.standing, &weights, None)?;
         let best = self.gate_that_pays(&ungated)?;
@@ -288,13 +389,13 @@ impl Workbench {
             }
             None => ungated,
         };
-        let margins = best.map(|candidate| candidate.validation.as_slice());
+        let margins = best.map(|candidate| candidate.across.as_slice());
         let measures = measure(&ensemble, Votes { truth, members: &votes, margins });
         let members = self.standing.iter().zip(&weights).enumerate();
         let members = members.map(|(index, (standing, &weight))| MemberMeasure {
             family: standing.member.family,
             weight,
-            accuracy: Confusion::of(classes, truth, &standing.validation).accuracy().value(),
+            accuracy: Confusion::of(classes, truth, &standing.across).accuracy().value(),
             fit_seconds: standing.fit_seconds,
             work: ensemble.member_work(index),
             bytes: standing.member.model.bytes(),
@@ -345,15 +446,53 @@ impl Workbench {
         confusion
     }
 
-    /// Asks a new member for its votes, and keeps it.
-    fn stand(&mut self, member: Member, fit_seconds: f64) -> Result<(), BenchError> {
-        let none = Standing { member, validation: vec![], held_out: vec![], fit_seconds };
-        let alone = self.ensemble(std::slice::from_ref(&none), &[1.0], None)?;
-        let votes = |checks: &Checks| alone.member_votes(&checks.samples).swap_remove(0);
-        let validation = votes(&self.material.validation);
-        let held_out = votes(&self.material.held_out);
-        self.standing.push(Standing { validation, held_out, ..none });
-        Ok(())
+    /// What a fitted model votes for.
+    fn votes(
+        &self,
+        family: Family,
+        (preparation, model): (Preparation, Model),
+        samples: &Features,
+    ) -> Result<Vec<ClassId>, BenchError> {
+        let member = Member { family, preparation: 0, model };
+        let parts = Parts {
+            schema: self.material.schema.clone(),
+            preparations: vec![preparation],
+            gate: None,
+            members: vec![Weighted { weight: 1.0, member }],
+        };
+        let alone = Ensemble::new(parts).map_err(BenchError::Lowered)?;
+        Ok(alone.member_votes(samples).swap_remove(0))
+    }
+
+    /// How sure a fitted gate is that samples are events.
+    fn margins(
+        &self,
+        family: Family,
+        (preparation, model): (Preparation, Model),
+        samples: &Features,
+    ) -> Result<Vec<f32>, BenchError> {
+        let first = &self.standing.first().ok_or(BenchError::Nobody)?.member;
+        let member = Member { preparation: 1, family, model };
+        let parts = Parts {
+            schema: self.material.schema.clone(),
+            preparations: vec![self.preparations[first.preparation].clone(), preparation],
+            gate: Some(Gate { member, threshold: 0.0 }),
+            // An ensemble has members; who they are does not matter to its gate.
+            members: vec![Weighted {
+                weight: 1.0,
+                member: Member { preparation: 0, ..first.clone() },
+            }],
+        };
+        let probe = Ensemble::new(parts).map_err(BenchError::Lowered)?;
+        Ok(probe.gate_margins(samples).expect("it has a gate"))
+    }
+
+    /// The index of a preparation, the same for equal ones: done once for all who need it.
+    fn keep(&mut self, preparation: Preparation) -> usize {
+        self.preparations.iter().position(|it| *it == preparation).unwrap_or_else(|| {
+            self.preparations.push(preparation);
+            self.preparations.len() - 1
+        })
     }
 
     /// An ensemble of some members that holds; preparations that nobody names are left out.
@@ -380,52 +519,5 @@ impl Workbench {
         }
         let schema = self.material.schema.clone();
         Ensemble::new(Parts { schema, preparations, gate, members }).map_err(BenchError::Lowered)
-    }
-
-    /// The training rows as a recipe needs them, and which preparation that is.
-    fn prepare(&mut self, recipe: &Recipe) -> Result<(usize, Arc<Features>), BenchError> {
-        let kind = recipe.preparing();
-        if let Some((index, samples)) = self.prepared.get(&kind) {
-            return Ok((*index, samples.clone()));
-        }
-        let (preparation, samples) = match kind {
-            Preparing::Nothing => {
-                (Preparation::default(), Arc::new(self.material.training.clone()))
-            }
-            Preparing::Standardised => {
-                let steps = vec![standardise(&self.material.training)];
-                let preparation = Preparation { steps };
-                let samples = preparation.features(&self.material.training);
-                (preparation, Arc::new(samples.map_err(BenchError::Lowered)?))
-            }
-            Preparing::Projected => {
-                let (before, standardised) =
-                    self.prepare(&Recipe::Ridge(ridge::Settings::default()))?;
-                let most = match recipe {
-                    Recipe::Knn(settings) => settings.components,
-                    Recipe::Ridge(_)
-                    | Recipe::Forest(_)
-                    | Recipe::LinearSvm(_)
-                    | Recipe::RbfSvm(_)
-                    | Recipe::Mlp(_)
-                    | Recipe::Boosted(_) => knn::Settings::default().components,
-                };
-                let project =
-                    principal_components(&standardised, most).map_err(BenchError::Prepare)?;
-                let last = Preparation { steps: vec![project] };
-                let samples = last.features(&standardised).map_err(BenchError::Lowered)?;
-                let mut steps = self.preparations[before].steps.clone();
-                steps.extend(last.steps);
-                (Preparation { steps }, Arc::new(samples))
-            }
-        };
-        // The same as one that an earlier attempt fitted: done once for all.
-        let index =
-            self.preparations.iter().position(|it| *it == preparation).unwrap_or_else(|| {
-                self.preparations.push(preparation);
-                self.preparations.len() - 1
-            });
-        self.prepared.insert(kind, (index, samples.clone()));
-        Ok((index, samples))
     }
 }

@@ -240,7 +240,7 @@ async fn a_first_training_publishes_each_time_a_member_stands() {
     assert_eq!(report.split, "group");
     assert_eq!(
         (report.training_rows, report.validation_rows, report.held_out_rows),
-        (600, 150, 150)
+        (750, 750, 150)
     );
     assert_eq!(report.bundle_bytes, u64::try_from(state.bundles[&offer.digest[..]].len()).unwrap());
     assert!(0.9 < report.held_out.as_ref().unwrap().accuracy);
@@ -340,7 +340,7 @@ async fn a_retraining_publishes_one_candidate_compared_with_what_is_served() {
     let report = offer.report.as_ref().unwrap();
     let kept_back = counts.rows - report.held_out_rows;
     assert!((1..20).contains(&kept_back), "{kept_back} corrections only measure");
-    assert_eq!(report.training_rows, 600 + 3 * (40 - kept_back));
+    assert_eq!(report.training_rows, 750 + 3 * (40 - kept_back));
     assert_eq!(counts.only_candidate_right, counts.class_only_candidate_right.iter().sum::<u64>());
     let alike = counts.both_right + counts.only_candidate_right + counts.only_baseline_right;
     assert!(alike <= counts.rows);

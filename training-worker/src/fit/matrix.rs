@@ -1,6 +1,7 @@
 //! Dense products over row-major slices: the one door to the linear algebra library.
 
 use faer::{Accum, MatMut, MatRef, Par, linalg::matmul::matmul};
+pub(super) use pulp::NullaryFnOnce;
 
 /// `[rows, columns]` of a row-major slice.
 pub(super) fn view<T>(values: &[T], rows: usize, columns: usize) -> MatRef<'_, T> {
@@ -61,35 +62,30 @@ pub(super) fn means(rows: &[f32], width: usize) -> Vec<f64> {
 
 /// Runs `kernel` with the widest vector instructions of this machine that stable Rust may use.
 ///
-/// `kernel` must be a function that is `#[inline(always)]`, as must be all that it calls: what the
-/// compiler leaves out of line is compiled for the oldest machine, and there a fused multiply-add
-/// is a function call. For the same reason it is no closure: closures cannot be told.
-pub(super) fn vectorised<A, R>(kernel: impl FnOnce(A) -> R, arguments: A) -> R {
-    pulp::Arch::new().dispatch(Kernel { kernel, arguments })
+/// Its `call` must be `#[inline(always)]`, as must be all that it calls: what the compiler leaves
+/// out of line is compiled for the oldest machine, and there a fused multiply-add is a function
+/// call. For the same reason kernels are neither closures nor functions: those cannot be told.
+pub(super) fn vectorised<K: NullaryFnOnce>(kernel: K) -> K::Output {
+    pulp::Arch::new().dispatch(kernel)
 }
 
-struct Kernel<F, A> {
-    kernel: F,
-    arguments: A,
+/// `|row|²` of each row of `rows`.
+pub(super) struct Squares<'a> {
+    pub(super) rows: &'a [f32],
+    pub(super) width: usize,
 }
 
-impl<R, A, F: FnOnce(A) -> R> pulp::NullaryFnOnce for Kernel<F, A> {
-    type Output = R;
+impl NullaryFnOnce for Squares<'_> {
+    type Output = Vec<f32>;
 
     #[inline(always)]
-    fn call(self) -> R {
-        (self.kernel)(self.arguments)
+    fn call(self) -> Vec<f32> {
+        let mut squares = Vec::with_capacity(self.rows.len() / self.width);
+        for row in self.rows.chunks_exact(self.width) {
+            squares.push(dot(row, row));
+        }
+        squares
     }
-}
-
-/// `|row|²` of each row; call through [`vectorised`].
-#[inline(always)]
-pub(super) fn squares((rows, width): (&[f32], usize)) -> Vec<f32> {
-    let mut squares = Vec::with_capacity(rows.len() / width);
-    for row in rows.chunks_exact(width) {
-        squares.push(dot(row, row));
-    }
-    squares
 }
 
 /// Partial sums of [`dot`]: enough to fill the registers of every machine we know.
@@ -158,7 +154,7 @@ mod tests {
     fn a_dot_product_takes_every_length() {
         for length in [0, 1, 31, 32, 33, 100] {
             let a: Vec<f32> = vec![2.0; length];
-            let sum = vectorised(squares, (&a, length.max(1)));
+            let sum = vectorised(Squares { rows: &a, width: length.max(1) });
             let sum = sum.first().copied().unwrap_or(0.0);
             assert!((sum - 4.0 * u16::try_from(length).map(f32::from).unwrap()).abs() < 1e-6);
         }

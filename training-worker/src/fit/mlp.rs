@@ -7,7 +7,7 @@ use models::member::{Dense, Mlp};
 
 use super::{
     FitError, Lesson,
-    matrix::{multiply, narrow, vectorised, view, view_mut},
+    matrix::{NullaryFnOnce, multiply, narrow, vectorised, view, view_mut},
 };
 use crate::draw::Draw;
 
@@ -92,7 +92,7 @@ impl Parameters {
             mean: narrow((1.0 - MEAN_KEPT.powf(time)).recip()),
             square: narrow((1.0 - SQUARE_KEPT.powf(time)).recip()),
         };
-        vectorised(step, (self, scales));
+        vectorised(Step { parameters: self, scales });
     }
 }
 
@@ -105,15 +105,28 @@ struct Scales {
     square: f32,
 }
 
-#[inline(always)]
-fn step((parameters, scales): (&mut Parameters, Scales)) {
-    let (mean_kept, square_kept) = (narrow(MEAN_KEPT), narrow(SQUARE_KEPT));
-    let Parameters { values, slopes, mean, square } = parameters;
-    for (((value, slope), mean), square) in values.iter_mut().zip(&*slopes).zip(mean).zip(square) {
-        *mean = mean_kept * *mean + (1.0 - mean_kept) * slope;
-        *square = square_kept * *square + (1.0 - square_kept) * slope * slope;
-        let step = *mean * scales.mean / ((*square * scales.square).sqrt() + 1e-8);
-        *value -= scales.rate * (step + scales.decay * *value);
+/// One step of all numbers of a layer.
+struct Step<'a> {
+    parameters: &'a mut Parameters,
+    scales: Scales,
+}
+
+impl NullaryFnOnce for Step<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { parameters, scales } = self;
+        let (mean_kept, square_kept) = (narrow(MEAN_KEPT), narrow(SQUARE_KEPT));
+        let Parameters { values, slopes, mean, square } = parameters;
+        for (((value, slope), mean), square) in
+            values.iter_mut().zip(&*slopes).zip(mean).zip(square)
+        {
+            *mean = mean_kept * *mean + (1.0 - mean_kept) * slope;
+            *square = square_kept * *square + (1.0 - square_kept) * slope * slope;
+            let step = *mean * scales.mean / ((*square * scales.square).sqrt() + 1e-8);
+            *value -= scales.rate * (step + scales.decay * *value);
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use models::member::RbfSvm;
 
 use super::{
     FitError, Lesson,
-    matrix::{multiply, narrow, squares, vectorised, view, view_mut},
+    matrix::{NullaryFnOnce, Squares, multiply, narrow, vectorised, view, view_mut},
 };
 
 /// How the margins are found.
@@ -180,7 +180,7 @@ impl<'a> Kernel<'a> {
     fn new(values: &'a [f32], width: usize, gamma: f32, bytes: usize) -> Self {
         let rows = values.len() / width;
         let room = (bytes / (4 * rows)).clamp(2 * BATCH, (2 * BATCH).max(rows));
-        let squares = vectorised(squares, (values, width));
+        let squares = vectorised(Squares { rows: values, width });
         Self {
             values,
             width,
@@ -223,7 +223,7 @@ impl<'a> Kernel<'a> {
         );
         for (products, &row) in products.chunks_exact_mut(rows).zip(wanted) {
             let square = self.squares[row];
-            vectorised(kernels, (products, &self.squares, square, self.gamma));
+            vectorised(Kernels { products, squares: &self.squares, square, gamma: self.gamma });
             products[row] = 1.0;
             let slot = self.make_room();
             if self.kept.len() < (slot + 1) * rows {
@@ -249,18 +249,40 @@ impl<'a> Kernel<'a> {
 }
 
 /// From products with a row to kernels with it.
-#[inline(always)]
-fn kernels((products, squares, square, gamma): (&mut [f32], &[f32], f32, f32)) {
-    for (product, other) in products.iter_mut().zip(squares) {
-        *product = exp(-gamma * (square + other - 2.0 * *product).max(0.0));
+struct Kernels<'a> {
+    products: &'a mut [f32],
+    squares: &'a [f32],
+    square: f32,
+    gamma: f32,
+}
+
+impl NullaryFnOnce for Kernels<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        for (product, other) in self.products.iter_mut().zip(self.squares) {
+            *product = exp(-self.gamma * (self.square + other - 2.0 * *product).max(0.0));
+        }
     }
 }
 
 /// What the slopes become when one row grows and another shrinks by `step`.
-#[inline(always)]
-fn move_slopes((slopes, up, down, step): (&mut [f64], &[f32], &[f32], f64)) {
-    for ((slope, &up), &down) in slopes.iter_mut().zip(up).zip(down) {
-        *slope += step * (f64::from(up) - f64::from(down));
+struct Slopes<'a> {
+    slopes: &'a mut [f64],
+    up: &'a [f32],
+    down: &'a [f32],
+    step: f64,
+}
+
+impl NullaryFnOnce for Slopes<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        for ((slope, &up), &down) in self.slopes.iter_mut().zip(self.up).zip(self.down) {
+            *slope += self.step * (f64::from(up) - f64::from(down));
+        }
     }
 }
 
@@ -463,7 +485,7 @@ impl<'a> Problem<'a> {
         let slot = |row: usize| self.kernel.slots[row].expect("fetched before it is used") * rows;
         let up = &self.kernel.kept[slot(grows)..][..rows];
         let down = &self.kernel.kept[slot(shrinks)..][..rows];
-        vectorised(move_slopes, (&mut self.slopes, up, down, step));
+        vectorised(Slopes { slopes: &mut self.slopes, up, down, step });
     }
 
     /// From the rows on the margin; without any, the middle of what the others allow.

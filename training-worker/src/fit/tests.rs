@@ -180,16 +180,16 @@ fn the_lowered_linear_svm_is_the_plane_of_its_dual_solution() {
     let fitted = linear_svm::fit(&linear_svm::Settings::default(), &taught.lesson(&stop)).unwrap();
     let alphas = fitted.alphas.clone();
     let model = Model::Linear(fitted.lower());
-    let planes: Vec<(Vec<f64>, f64)> = alphas
-        .chunks_exact(400)
-        .enumerate()
-        .map(|(class, alphas)| {
+    let planes: Vec<(Vec<f64>, f64)> = (0..3)
+        .map(|class| {
             let (mut weights, mut bias) = (vec![0.0_f64; WIDTH], 0.0);
-            for ((row, &label), &alpha) in taught.samples.rows().zip(&taught.labels).zip(alphas) {
-                let signed = if usize::from(label) == class { alpha } else { -alpha };
-                bias += f64::from(signed);
+            let rows = taught.samples.rows().zip(&taught.labels).zip(alphas.chunks_exact(3));
+            for ((row, &label), alphas) in rows {
+                let side = if usize::from(label) == class { 1.0 } else { -1.0 };
+                let signed = side * f64::from(alphas[class]);
+                bias += signed;
                 for (weight, &value) in weights.iter_mut().zip(row) {
-                    *weight += f64::from(signed) * f64::from(value);
+                    *weight += signed * f64::from(value);
                 }
             }
             (weights, bias)
