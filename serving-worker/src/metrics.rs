@@ -136,7 +136,12 @@ impl Numbers {
             "Requests refused because too many were in flight.",
             desk.busy.load(Relaxed),
         );
-        page.single("receipts", "gauge", "Answers that can be corrected.", desk.receipts().len());
+        page.single(
+            "receipts",
+            "gauge",
+            "Records in the ring: answers that can be corrected, and marks of those that were.",
+            desk.receipts().len(),
+        );
         page.single(
             "receipts_unkept_total",
             "counter",

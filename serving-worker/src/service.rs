@@ -19,7 +19,10 @@ use tokio::{
     sync::{oneshot, watch},
     task::JoinHandle,
 };
-use tonic::transport::{Server, server::TcpIncoming};
+use tonic::{
+    server::NamedService,
+    transport::{Server, server::TcpIncoming},
+};
 
 use crate::{
     answer::Desk,
@@ -58,6 +61,8 @@ const RECORD_BYTES_MAX: usize = 8 << 20;
 const STREAMS_MAX: u32 = 1024;
 /// How long requests in flight may take after the worker was told to stop.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
+/// How long those who watch our health may go on watching after that.
+const WATCH_MAX: Duration = Duration::from_millis(500);
 /// Restarts of an actor before the worker gives up aloud.
 const RESTARTS_MAX: u32 = 5;
 /// … within this time.
@@ -243,6 +248,7 @@ pub async fn run(config: Config, drain: Drain) -> Result<Exit, RunError> {
         served = &mut grpc_server => served.map_err(io::Error::other)?.map(|()| Exit::GaveUp),
     };
 
+    let mut health = health;
     health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
     health.set_not_serving::<ServingServer<Grpc>>().await;
     ending.ask();
@@ -253,7 +259,20 @@ pub async fn run(config: Config, drain: Drain) -> Result<Exit, RunError> {
         let _ended = http_server.await;
         let _ended = metrics_server.await;
     };
-    if tokio::time::timeout(DRAIN_MAX, servers).await.is_err() {
+    let farewell = async {
+        // Whoever watches our health has heard it by then; the watch would hold the server for ever.
+        tokio::time::sleep(WATCH_MAX).await;
+        health.clear_service_status("").await;
+        health.clear_service_status(<ServingServer<Grpc> as NamedService>::NAME).await;
+        std::future::pending::<()>().await;
+    };
+    let ended = async {
+        tokio::select! {
+            () = servers => {}
+            () = farewell => {}
+        }
+    };
+    if tokio::time::timeout(DRAIN_MAX, ended).await.is_err() {
         tracing::warn!("requests that did not end in time are cut off");
     }
     // Gone already when it gave up.

@@ -269,3 +269,37 @@ async fn two_workers_never_run_on_one_folder() {
     assert!(dir.path().join("serving.json").exists(), "the first one's is untouched");
     worker.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_is_heard_by_who_watches_and_ends_open_streams() {
+    use tonic_health::pb::{
+        HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+    };
+
+    let scheduler = Scheduler::default();
+    let address = scheduler.start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let worker = Worker::start(dir.path()).await;
+    let mut node = worker.node(&address).await;
+    let digest = scheduler.put(&ensemble("-1", 1));
+    node.serve(order(1, 1, &digest)).await;
+
+    let mut health = HealthClient::new(worker.channel().await);
+    let mut watch = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+    let status = watch.message().await.unwrap().unwrap().status();
+    assert_eq!(status, ServingStatus::Serving);
+    let (samples, outgoing) = tokio::sync::mpsc::channel(4);
+    samples.send(sample()).await.unwrap();
+    let outgoing = tokio_stream::wrappers::ReceiverStream::new(outgoing);
+    let mut app = worker.app().await;
+    let mut answers = app.predict_stream(outgoing).await.unwrap().into_inner();
+    assert!(is_whole(&answers.message().await.unwrap().unwrap()));
+
+    let begun = tokio::time::Instant::now();
+    let stopping = runtime::spawn::named("stop", worker.stop());
+    let status = watch.message().await.unwrap().unwrap().status();
+    assert_eq!(status, ServingStatus::NotServing);
+    assert!(matches!(answers.message().await, Ok(None)), "the stream ends without an error");
+    assert_eq!(stopping.await.unwrap(), runtime::Exit::Drained);
+    assert!(begun.elapsed() < std::time::Duration::from_secs(8), "nobody was cut off");
+}
