@@ -90,7 +90,7 @@ pub(crate) async fn run(options: Options, drain: Drain) -> Result<Exit, Failure>
 
     let mut story = Story::begin();
     output::line("Sensemble demo: train, place, serve, correct, improve, on this machine alone.")?;
-    story.say(format!("state and logs: {}", path.display()))?;
+    story.detail(&format!("state and logs: {}", path.display()))?;
     story.chapter("Start the lab: five declared devices, real processes")?;
     let fleet = tokio::select! {
         fleet = Fleet::start(&path) => fleet,

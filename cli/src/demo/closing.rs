@@ -34,13 +34,13 @@ pub(crate) async fn compare(
     }
     let (after, after_each) = stage.examine(parts).await?;
     stage.report.after = after.outcome(named(&after_each));
-    let mut lines = vec![format!("{:<28} {:<42} {}", "held-out rows", "before", "after")];
+    let mut lines = vec![format!("{:<28} {:<46} {}", "held-out rows", "before", "after")];
     for ((name, before), (_, after)) in before_each.iter().zip(&after_each) {
-        lines.push(format!("{name:<28} {:<42} {}", before.words(), after.words()));
+        lines.push(format!("{name:<28} {:<46} {}", before.words(), after.words()));
     }
-    lines.push(format!("{:<28} {:<42} {}", "all", before.words(), after.words()));
+    lines.push(format!("{:<28} {:<46} {}", "all", before.words(), after.words()));
     if let (Some(before), Some(after)) = (before.missed_words(), after.missed_words()) {
-        lines.push(format!("{:<28} {before:<42} {after}", ""));
+        lines.push(format!("{:<28} {before:<46} {after}", ""));
     }
     let percent = |tally: &Tally| {
         let (right, rows) = tally.right();

@@ -95,7 +95,7 @@ pub(crate) fn read(source: &Source) -> Result<Read, Failure> {
         background: classes.background,
         group: source.group.clone(),
         after_corrections: split.traffic.len().min(CORRECTIONS),
-        missed_events_max: 0.05,
+        missed_events_max: 0.1,
     };
     Ok(Read { task, split, ignored: table.ignored })
 }

@@ -29,7 +29,7 @@ const WINDOWS_LIVE: usize = 4;
 const ROUNDS_SEEN: u64 = 3;
 const ROUNDS_KEPT: u64 = 2;
 /// Corrections that make it learn again.
-const CORRECTIONS: usize = 24;
+const CORRECTIONS: usize = 30;
 
 /// Loose enough for every machine of the lab: accuracy decides.
 const BEST_EFFORT: Wish = Wish { objective: "best-effort", p99_ms: 500.0, accuracy_min: 0.0 };

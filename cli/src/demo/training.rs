@@ -20,6 +20,8 @@ use crate::{
 const PAUSE: Duration = Duration::from_millis(25);
 /// How long the first answer may take once the last revision is served.
 const FIRST_MAX: Duration = Duration::from_secs(5);
+/// Rows from one question to the next.
+const STRIDE: usize = 37;
 /// Revisions whose first answers wait to be told.
 const FIRSTS_MAX: usize = 64;
 
@@ -205,7 +207,9 @@ async fn ask_all_the_while(
     begun: Instant,
 ) -> Traffic {
     let mut traffic = Traffic::default();
-    for row in (0..questions.len()).cycle() {
+    for nth in (0..questions.len()).cycle() {
+        // Not in the order of the rows: neighbours are alike.
+        let row = nth * STRIDE % questions.len();
         let asked = tokio::select! {
             asked = app.ask(questions.row(row)) => asked,
             () = stop.wait() => return traffic,

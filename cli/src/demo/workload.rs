@@ -72,11 +72,9 @@ impl Effort {
             // Two threads share this one.
             (Self::Full, Workload::Network) => 0.6,
             (Self::Full, Workload::Idle | Workload::Cpu | Workload::Memory | Workload::Disk) => 1.0,
-            (Self::Light, Workload::Cpu) => 0.3,
-            (
-                Self::Light,
-                Workload::Idle | Workload::Memory | Workload::Disk | Workload::Network,
-            ) => 0.1,
+            (Self::Light, Workload::Cpu) => 0.5,
+            (Self::Light, Workload::Memory | Workload::Disk) => 0.3,
+            (Self::Light, Workload::Idle | Workload::Network) => 0.15,
         }
     }
 

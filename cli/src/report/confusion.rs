@@ -16,7 +16,7 @@ pub(super) fn chart(outcome: &Outcome, classes: &[String]) -> String {
     if count == 0 || outcome.confusion.len() != count * count {
         return String::new();
     }
-    let cell = if count > 8 { 30.0 } else { CELL };
+    let cell = if count > 8 { 38.0 } else { CELL };
     let longest = classes.iter().map(|class| class.chars().count().min(NAME_MAX)).max();
     let left = 14.0 + 6.6 * f64::from(u32::try_from(longest.unwrap_or(0)).unwrap_or(0));
     let size = cell * small(count);

@@ -191,12 +191,14 @@ fn confusion(report: &Report) -> String {
     if halves.is_empty() {
         return String::new();
     }
+    // Many classes need the whole width.
+    let layout = if report.classes.len() > 8 { "stack" } else { "pair" };
     section(
         "confusion",
         "Corrections: before and after",
         "The same held-out rows, answered by the revision before the corrections and by the one \
          after. None of them was ever trained on or corrected.",
-        &format!("<div class=\"pair\">{halves}</div>"),
+        &format!("<div class=\"{layout}\">{halves}</div>"),
     )
 }
 
