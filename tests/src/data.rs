@@ -21,8 +21,11 @@ pub struct Blobs<'a> {
     pub groups: usize,
     /// Distance of the clouds from the origin; their standard deviation is 1.
     pub distance: f64,
-    /// Turns the clouds: with another turn the same classes lie elsewhere (drift).
-    pub turn: usize,
+    /// Added to every value: the sensor was moved, and the same classes lie elsewhere.
+    pub shift: f64,
+    /// Every other row stands on the other side of the origin: no line tells the classes apart, so
+    /// a linear member and a neighbour answer differently.
+    pub mirrored: bool,
 }
 
 /// One sample.
@@ -53,9 +56,13 @@ impl Blobs<'_> {
         let names = (0..self.width).map(|index| format!("f{index}")).collect();
         let mut rows = Vec::new();
         for turn in 0..self.rows {
+            let side = if self.mirrored && turn % 2 == 1 { -1.0 } else { 1.0 };
             for (class, label) in self.classes.iter().enumerate() {
                 let features = (0..self.width)
-                    .map(|column| as_f32(self.center(class, column) + random.normal()))
+                    .map(|column| {
+                        let center = side * self.center(class, column) + self.shift;
+                        as_f32(center + random.normal())
+                    })
                     .collect();
                 let group = format!("g{}", turn % self.groups.max(1));
                 rows.push(Row { features, label: (*label).to_owned(), group });
@@ -67,7 +74,7 @@ impl Blobs<'_> {
     /// Class 0 stands at the origin, the others each along their own columns.
     fn center(&self, class: usize, column: usize) -> f64 {
         let others = (self.classes.len() - 1).max(1);
-        let mine = class > 0 && column % others == (class - 1 + self.turn) % others;
+        let mine = class > 0 && column % others == class - 1;
         if mine { self.distance } else { 0.0 }
     }
 }
@@ -135,7 +142,8 @@ mod tests {
         rows: 50,
         groups: 5,
         distance: 6.0,
-        turn: 0,
+        shift: 0.0,
+        mirrored: false,
     };
 
     #[test]
@@ -145,15 +153,19 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_moves_the_classes_but_not_the_background() {
+    fn classes_lie_where_they_are_said_to_lie() {
         let mean = |blobs: &Blobs<'_>, class: &str| {
             let table = blobs.table();
             let rows: Vec<_> = table.rows.iter().filter(|row| row.label == class).collect();
             let sum: f32 = rows.iter().map(|row| row.features[0]).sum();
             sum / f32::from(u8::try_from(rows.len()).unwrap())
         };
-        let turned = Blobs { turn: 1, ..THREE };
-        assert!(mean(&THREE, "one") > 5.0 && mean(&turned, "one") < 1.0);
-        assert!(mean(&THREE, "idle").abs() < 1.0 && mean(&turned, "idle").abs() < 1.0);
+        let near = |mean: f32, center: f32| (mean - center).abs() < 1.0;
+        assert!(near(mean(&THREE, "one"), 6.0) && near(mean(&THREE, "two"), 0.0));
+        assert!(near(mean(&THREE, "idle"), 0.0));
+        let shifted = Blobs { shift: 3.0, ..THREE };
+        assert!(near(mean(&shifted, "one"), 9.0) && near(mean(&shifted, "idle"), 3.0));
+        let mirrored = Blobs { mirrored: true, ..THREE };
+        assert!(near(mean(&mirrored, "one"), 0.0));
     }
 }

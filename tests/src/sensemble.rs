@@ -48,6 +48,19 @@ impl Sensemble {
         Self { folder, mark, children: Vec::new(), scheduler: String::new(), _turn: turn }
     }
 
+    /// A scheduler and one node with the name `device`, each started by itself.
+    ///
+    /// # Panics
+    ///
+    /// When one of them does not come.
+    #[must_use]
+    pub fn fleet_of_one(device: &str) -> Self {
+        let mut it = Self::nothing();
+        it.start_scheduler("127.0.0.1:0");
+        let _addresses = it.start_node(device);
+        it
+    }
+
     /// `sensemble up` with `words` behind it, once it says that it is ready.
     ///
     /// # Panics

@@ -15,7 +15,8 @@ const TASK: Task<'static> = Task {
         rows: 40,
         groups: 4,
         distance: 4.0,
-        turn: 0,
+        shift: 0.0,
+        mirrored: false,
     },
     policy: "train = { families = [\"ridge\"] }\nadapt = { after_corrections = 0 }",
 };

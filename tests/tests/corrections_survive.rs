@@ -13,7 +13,8 @@ const TASK: Task<'static> = Task {
         rows: 40,
         groups: 4,
         distance: 4.0,
-        turn: 0,
+        shift: 0.0,
+        mirrored: false,
     },
     policy: "train = { families = [\"ridge\"] }\nadapt = { after_corrections = 0 }",
 };
@@ -55,9 +56,7 @@ fn killing_the_serving_worker_loses_no_correction_and_applies_none_twice() {
 
 #[test]
 fn corrections_wait_on_disk_while_the_scheduler_and_then_the_worker_are_gone() {
-    let mut sensemble = Sensemble::nothing();
-    sensemble.start_scheduler("127.0.0.1:0");
-    let _addresses = sensemble.start_node("pi");
+    let mut sensemble = Sensemble::fleet_of_one("pi");
     let _said = TASK.train(&sensemble);
     let address = sensemble.serving_address("survive");
     let listen = sensemble.scheduler().to_owned();

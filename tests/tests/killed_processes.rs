@@ -1,7 +1,8 @@
-//! kill -9 of the scheduler, of the node, of a training: everything goes on or comes back by itself.
+//! kill -9 of the scheduler, of the node, of the serving worker: apps are answered, and everything
+//! comes back by itself.
 
 use serde_json::Value;
-use stories::{App, Blobs, Sensemble, Task, admin, until};
+use stories::{App, Blobs, Sensemble, Task, until};
 
 const TASK: Task<'static> = Task {
     name: "killed",
@@ -12,7 +13,8 @@ const TASK: Task<'static> = Task {
         rows: 60,
         groups: 4,
         distance: 4.0,
-        turn: 0,
+        shift: 0.0,
+        mirrored: false,
     },
     policy: "train = { families = [\"ridge\", \"knn\"] }",
 };
@@ -20,7 +22,7 @@ const ORIGIN: [f32; 6] = [0.0; 6];
 
 #[test]
 fn answers_go_on_without_a_scheduler_and_the_next_one_remembers() {
-    let mut sensemble = fleet_of_one();
+    let mut sensemble = Sensemble::fleet_of_one("pi");
     let _said = TASK.train(&sensemble);
     let app = sensemble.app("killed");
     let before = app.predict("killed", &ORIGIN).expect("it is served");
@@ -43,7 +45,7 @@ fn answers_go_on_without_a_scheduler_and_the_next_one_remembers() {
 
 #[test]
 fn the_worker_goes_on_without_its_node_and_the_next_node_adopts_it() {
-    let mut sensemble = fleet_of_one();
+    let mut sensemble = Sensemble::fleet_of_one("pi");
     let _said = TASK.train(&sensemble);
     let address = sensemble.serving_address("killed");
     let app = sensemble.app("killed");
@@ -62,56 +64,8 @@ fn the_worker_goes_on_without_its_node_and_the_next_node_adopts_it() {
 }
 
 #[test]
-fn a_killed_training_is_taken_up_again() {
-    let mut sensemble = fleet_of_one();
-    // All families on more rows: long enough to be killed in the middle of it.
-    let blobs = Blobs { rows: 1_500, width: 24, distance: 2.0, ..TASK.blobs };
-    let long = Task { name: "long", blobs, policy: "" };
-    long.prepare(&sensemble);
-    let run = sensemble.json(&["train", "run", "long"]);
-    let job = run[0]["job"].as_str().expect("a training has a name").to_owned();
-    until("the training to run", stories::START_MAX, || {
-        let running = sensemble.processes("training-worker");
-        if running.is_empty() { Err(running) } else { Ok(()) }
-    });
-    until("the first member to stand", stories::TRAIN_MAX, || {
-        let revisions = revisions(&sensemble, "long");
-        if revisions > 0 { Ok(()) } else { Err(revisions) }
-    });
-    assert_eq!(sensemble.kill_9("training-worker"), 1);
-
-    let kinds = until("the training to end", stories::TRAIN_MAX, || {
-        let watch = sensemble.json(&["train", "status", "long"]);
-        if watch.iter().any(|it| it["state"] == "done") { Ok(watch) } else { Err(watch) }
-    });
-    assert!(kinds.iter().any(|it| it["job"] == job.as_str()), "the same job ended: {kinds:?}");
-    let served = sensemble.wait_until_served("long");
-    assert!(served >= 7, "each of the seven members improved it or was tried: {served}");
-}
-
-fn fleet_of_one() -> Sensemble {
-    let mut sensemble = Sensemble::nothing();
-    sensemble.start_scheduler("127.0.0.1:0");
-    let _addresses = sensemble.start_node("pi");
-    sensemble
-}
-
-fn alive(sensemble: &Sensemble, device: &str) -> Result<(), Vec<Value>> {
-    let devices = sensemble.json(&["device", "list"]);
-    let here = devices.iter().any(|it| it["device"] == device && it["alive"] == true);
-    if here { Ok(()) } else { Err(devices) }
-}
-
-fn revisions(sensemble: &Sensemble, task: &str) -> usize {
-    admin(sensemble.scheduler(), |admin| async move { admin.revisions(task).await })
-        .expect("the scheduler says")
-        .len()
-}
-
-/// A connection outlives nothing: an app that comes later finds the same answers.
-#[test]
 fn a_killed_worker_comes_back_on_the_same_address() {
-    let mut sensemble = fleet_of_one();
+    let mut sensemble = Sensemble::fleet_of_one("pi");
     let _said = TASK.train(&sensemble);
     let address = sensemble.serving_address("killed");
     let before = sensemble.app("killed").predict("killed", &ORIGIN).expect("it is served");
@@ -122,4 +76,10 @@ fn a_killed_worker_comes_back_on_the_same_address() {
             .map_err(|error| error.to_string())
     });
     assert_eq!((after.revision, after.class_id), (before.revision, before.class_id));
+}
+
+fn alive(sensemble: &Sensemble, device: &str) -> Result<(), Vec<Value>> {
+    let devices = sensemble.json(&["device", "list"]);
+    let here = devices.iter().any(|it| it["device"] == device && it["alive"] == true);
+    if here { Ok(()) } else { Err(devices) }
 }

@@ -11,7 +11,8 @@ const BLOBS: Blobs<'static> = Blobs {
     rows: 200,
     groups: 8,
     distance: 1.6,
-    turn: 0,
+    shift: 0.0,
+    mirrored: false,
 };
 /// The machines of the paper.
 const DEVICES: usize = 5;

@@ -11,16 +11,15 @@ const TASK: Task<'static> = Task {
         rows: 40,
         groups: 4,
         distance: 4.0,
-        turn: 0,
+        shift: 0.0,
+        mirrored: false,
     },
     policy: "train = { families = [\"ridge\", \"knn\"] }",
 };
 
 #[test]
 fn after_a_power_cut_without_a_network_it_answers_as_before_and_keeps_corrections() {
-    let mut sensemble = Sensemble::nothing();
-    sensemble.start_scheduler("127.0.0.1:0");
-    let _addresses = sensemble.start_node("pi");
+    let mut sensemble = Sensemble::fleet_of_one("pi");
     let _said = TASK.train(&sensemble);
     let rows = Blobs { seed: 32, rows: 5, ..TASK.blobs }.table().rows;
     let app = sensemble.app("alone");

@@ -16,9 +16,10 @@ const TASK: Task<'static> = Task {
         width: 12,
         rows: 60,
         groups: 6,
-        // Close enough for two ensembles to disagree.
-        distance: 0.8,
-        turn: 0,
+        distance: 3.0,
+        shift: 0.0,
+        // The first member is linear and answers otherwise than those that follow.
+        mirrored: true,
     },
     policy: "train = { families = [\"ridge\", \"knn\", \"forest\"] }\nadapt = { after_corrections = 0 }",
 };
