@@ -95,9 +95,23 @@ fn missed_events_bound_the_choice_and_what_cannot_be_met_is_said() {
     assert_eq!(chosen(&one(frontier.clone())).1, 1);
     frontier[0].missed_events = 0.04;
     let problem = one(frontier);
-    assert_eq!(chosen(&problem).1, 2, "the one that misses least is better than none");
+    assert_eq!(chosen(&problem).1, 2, "one that misses too much is better than none");
     let plan = solve(&problem, &Default::default());
     assert!(plan.verdicts["t"].unmet[0].contains("misses 3.0 % of events"));
+}
+
+/// On thirteen classes of HAPT no subset keeps 2 % of missed events; the one that came nearest, with
+/// 6 %, was served although others were a point more accurate.
+#[test]
+fn a_ceiling_that_nothing_keeps_costs_no_accuracy() {
+    let mut frontier = vec![measure(1, 0.90, 100), measure(2, 0.95, 100)];
+    frontier[0].missed_events = 0.04;
+    frontier[1].missed_events = 0.05;
+    let policy = policy(Objective::BestEffort);
+    let problem = problem([("pi", device(1.0, 500))], [("t", task(policy, frontier))]);
+    assert_eq!(chosen(&problem).1, 2);
+    let plan = solve(&problem, &Default::default());
+    assert!(plan.verdicts["t"].unmet[0].contains("misses 5.0 % of events"));
 }
 
 #[test]

@@ -35,9 +35,12 @@ pub struct Score<'a> {
     pub subset: (u32, Subset, bool),
 }
 
-/// How far the most accurate choices reach: what `balanced` compares with.
+/// What one choice has to know of the others.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Near {
+    /// Whether any choice keeps the ceiling of missed events. When none does, coming nearest to it
+    /// is worth no accuracy: the ceiling is reported as unmet, and the objective decides.
+    pub ceiling_holds: bool,
     /// Best accuracy that holds the promise, less its standard error.
     pub accuracy_min: f64,
 }
@@ -71,7 +74,7 @@ impl<'a> Score<'a> {
         };
         Self {
             late_us: policy.latency_us_max.map_or(0, |max| total_us.saturating_sub(max)),
-            missed_ppm: ppm(choice.missed_events - policy.missed_events_max),
+            missed_ppm: if near.ceiling_holds { missed_ppm(task, choice) } else { 0 },
             short_ppm: ppm(policy.accuracy_min - choice.accuracy),
             wish,
             device: &choice.device,
@@ -84,6 +87,11 @@ impl<'a> Score<'a> {
     pub fn holds(&self) -> bool {
         (self.late_us, self.missed_ppm, self.short_ppm) == (0, 0, 0)
     }
+}
+
+/// Missed events above the ceiling of the policy, in parts per million.
+pub(super) fn missed_ppm(task: &TaskFacts, choice: &Choice) -> u32 {
+    ppm(choice.missed_events - task.policy.missed_events_max)
 }
 
 /// Members that could vote and do not.

@@ -10,7 +10,7 @@ use models::SubsetMeasure;
 use super::{
     choice::{Candidate, Choice, Resident, Residents, barred, burden_ns, cost, load, promise},
     problem::{Device, Offer, Problem, Reach, TaskFacts},
-    score::{Near, Score},
+    score::{Near, Score, missed_ppm},
 };
 use crate::{latency, policy::Objective};
 
@@ -342,8 +342,9 @@ fn disturbed(
 /// The rule of one standard error is from Breiman, Friedman, Olshen and Stone, *Classification and
 /// Regression Trees*, 1984, section 3.4.3: the simplest tree within one standard error of the best.
 fn near(task: &TaskFacts, choices: &[Choice]) -> Near {
+    let ceiling_holds = choices.iter().any(|choice| missed_ppm(task, choice) == 0);
     let missed = |choice: &Choice| {
-        let nowhere = Near { accuracy_min: 0.0 };
+        let nowhere = Near { ceiling_holds, accuracy_min: 0.0 };
         let score = Score::of(task, choice, nowhere, false);
         (score.late_us, score.missed_ppm, score.short_ppm)
     };
@@ -358,7 +359,8 @@ fn near(task: &TaskFacts, choices: &[Choice]) -> Near {
     let best = choices.iter().filter(|choice| Some(missed(choice)) == least).max_by(|a, b| {
         a.accuracy.total_cmp(&b.accuracy).then_with(|| error(b).total_cmp(&error(a)))
     });
-    Near { accuracy_min: best.map_or(0.0, |best| best.accuracy - error(best)) }
+    let accuracy_min = best.map_or(0.0, |best| best.accuracy - error(best));
+    Near { ceiling_holds, accuracy_min }
 }
 
 /// Why a computed choice was not taken.
