@@ -149,7 +149,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_row_is_in_two_parts_and_no_group_both_trains_and_is_asked(
-            groups in 0_usize..8, per_group in 40_usize..90, classes in 2_usize..5,
+            groups in 0_usize..8, per_group in 120_usize..160, classes in 2_usize..5,
         ) {
             let rows = rows(groups, per_group, classes);
             let split = split(&rows, None).unwrap();

@@ -204,8 +204,11 @@ fn kib(bytes: u64) -> f64 {
     wide(bytes) / 1024.0
 }
 
+/// Reads what one file of `/proc` says.
+type Parse = fn(&str, &mut Reading);
+
 /// What each file of `/proc` says, by channel.
-const FILES: &[(&str, fn(&str, &mut Reading))] = &[
+const FILES: &[(&str, Parse)] = &[
     ("stat", stat),
     ("vmstat", vmstat),
     ("meminfo", meminfo),

@@ -49,11 +49,6 @@ impl Workload {
             Self::Network => "network",
         }
     }
-
-    /// The class of that name.
-    pub(crate) fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|workload| workload.name() == name)
-    }
 }
 
 /// How hard it is done.
