@@ -188,10 +188,11 @@ impl Job {
             width: material.lessons.samples.width(),
             classes: material.schema.classes().len(),
         };
-        let there = bench.families();
+        // What an earlier attempt has fitted comes first: it was published, and costs less.
+        let there = bench.taken_over();
         let mut waiting = plan::order(&brief.families, size);
         let total = waiting.len();
-        waiting.retain(|recipe| !there.contains(&recipe.family()));
+        waiting.sort_by_key(|recipe| !there.contains(&recipe.family()));
         let mut waiting = VecDeque::from(waiting);
         let lazily = brief.lazy && baseline.is_none();
         let mut fault = None;
@@ -203,7 +204,8 @@ impl Job {
                 tracing::info!(family, "left out: it would not fit into the budget");
                 continue;
             }
-            reporter.say(format!("fitting {}", recipe.family().name()), done, total);
+            let family = recipe.family();
+            reporter.say(format!("fitting {}", family.name()), done, total);
             let seconds_left =
                 if done == 0 { f64::INFINITY } else { brief.budget - reporter.seconds() };
             let (next, outcome) = self.fit(bench, recipe, seconds_left, reporter).await?;
@@ -226,7 +228,7 @@ impl Job {
                 return Err(JobError::Stopped);
             }
             let stands = bench.families().len();
-            if lazily && done < stands {
+            if lazily && done < stands && !there.contains(&family) {
                 // The first bundle is not kept waiting for a gate; the others have one if it pays.
                 if 0 < done || waiting.is_empty() {
                     bench = self.gates(bench, reporter).await?;

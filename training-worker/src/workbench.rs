@@ -259,6 +259,12 @@ impl Workbench {
         }
     }
 
+    /// The families of the members that were taken over and do not stand yet.
+    #[must_use]
+    pub fn taken_over(&self) -> Vec<Family> {
+        self.earlier.iter().map(|member| member.family).collect()
+    }
+
     /// Fits one more member: without each fold, for votes about it, and on all rows, to
     /// serve. `clock` gives seconds since any fixed moment.
     ///

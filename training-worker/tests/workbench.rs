@@ -1,0 +1,187 @@
+//! The workbench on small data: what is held out changes nothing, and what it says is true.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::sync::Arc;
+
+use models::{ClassId, Confusion, Family, Schema, Subset, bundle};
+use prost::bytes::Bytes;
+use proto::v1::SampleChunk;
+use training_worker::{
+    comparison::{Served, compare},
+    draw::Draw,
+    fit::{Recipe, Stop},
+    material::Material,
+    table::{Table, TableError},
+    workbench::{Assembled, Terms, Workbench},
+};
+
+const WIDTH: usize = 4;
+const CLASSES: usize = 3;
+const ROWS: usize = 720;
+
+/// Twelve people, three classes of which the first is the background.
+fn chunk() -> SampleChunk {
+    let mut draw = Draw::new(5);
+    let mut chunk = SampleChunk { width: 4, ..SampleChunk::default() };
+    let mut values = Vec::new();
+    for row in 0..ROWS {
+        let class = row % CLASSES;
+        for column in 0..WIDTH {
+            let corner = if column == class { 3.0 } else { 0.0 };
+            #[expect(clippy::cast_possible_truncation, reason = "test data")]
+            values.push((corner + draw.normal()) as f32);
+        }
+        chunk.labels.push(u32::try_from(class).unwrap());
+        chunk.groups.push(format!("person {}", row * 12 / ROWS));
+    }
+    chunk.values = proto::parse::pack(&values);
+    chunk
+}
+
+fn schema() -> Schema {
+    let names = |names: &[&str]| names.iter().copied().map(str::to_owned).collect();
+    Schema::new(names(&["a", "b", "c", "d"]), names(&["idle", "x", "y"]), Some(ClassId(0))).unwrap()
+}
+
+fn material(chunks: &[SampleChunk]) -> Arc<Material> {
+    let mut table = Table::new(WIDTH, CLASSES);
+    chunks.iter().for_each(|chunk| table.take(chunk).unwrap());
+    Arc::new(Material::new(schema(), table, 3).unwrap())
+}
+
+fn assembled(material: &Arc<Material>, families: &[Family]) -> Assembled {
+    let terms = Terms { seed: 3, threads: 1, missed_events_max: 0.05 };
+    let mut bench = Workbench::new(material.clone(), terms);
+    for &family in families {
+        bench.add(&Recipe::of(family), &Stop::default(), &|| 0.0).unwrap();
+    }
+    bench.add_gates(&Stop::default()).unwrap();
+    bench.assemble().unwrap()
+}
+
+#[test]
+fn held_out_rows_change_neither_members_nor_weights_nor_thresholds() {
+    let honest = chunk();
+    let material = material(std::slice::from_ref(&honest));
+    // Find the rows that are held out, and lie about every one of them.
+    let samples = proto::parse::samples(4, &honest.values).unwrap();
+    let held_out: Vec<&[f32]> = material.held_out.samples.rows().collect();
+    let mut lying = honest;
+    for (row, label) in samples.rows().zip(&mut lying.labels) {
+        if held_out.contains(&row) {
+            *label = (*label + 1) % 3;
+        }
+    }
+    let families = [Family::Ridge, Family::Knn, Family::Forest, Family::Boosted];
+    let before = assembled(&material, &families);
+    let after = assembled(&self::material(&[lying]), &families);
+    assert_eq!(bundle::encode(&before.ensemble), bundle::encode(&after.ensemble));
+    assert_eq!(before.frontier, after.frontier);
+    assert_ne!(before.held_out, after.held_out);
+}
+
+#[test]
+fn no_row_is_asked_of_a_member_that_it_taught() {
+    let material = material(&[chunk()]);
+    for across in &material.folds {
+        let taught: Vec<&[f32]> = across.lessons.samples.rows().collect();
+        assert!(across.checks.samples.rows().all(|row| !taught.contains(&row)));
+        assert!(!across.checks.truth.is_empty());
+    }
+    let taught: Vec<&[f32]> = material.lessons.samples.rows().collect();
+    assert!(material.held_out.samples.rows().all(|row| !taught.contains(&row)));
+}
+
+#[test]
+fn what_is_measured_on_held_out_rows_is_what_the_ensemble_answers() {
+    let material = material(&[chunk()]);
+    let assembled = assembled(&material, &[Family::Ridge, Family::Forest, Family::RbfSvm]);
+    let all = Subset::all(3);
+    let given = assembled.ensemble.predict(&material.held_out.samples, all, true).unwrap();
+    assert_eq!(Confusion::of(CLASSES, &material.held_out.truth, &given), assembled.held_out);
+    let decoded = bundle::decode(&bundle::encode(&assembled.ensemble)).unwrap();
+    assert_eq!(decoded, assembled.ensemble);
+}
+
+#[test]
+fn members_that_need_the_same_preparation_share_it() {
+    let families = [Family::Ridge, Family::LinearSvm, Family::Forest, Family::Boosted, Family::Knn];
+    let assembled = assembled(&material(&[chunk()]), &families);
+    assert_eq!(assembled.ensemble.preparations().len(), 3);
+}
+
+#[test]
+fn a_gate_keeps_the_ceiling_on_the_rows_that_choose() {
+    let material = material(&[chunk()]);
+    let assembled = assembled(&material, &[Family::RbfSvm, Family::Forest]);
+    let gate = assembled.gate.expect("a third of the rows is background, far from the events");
+    assert!(gate.missed.value() <= 0.05 && 0.1 < gate.stopped.value(), "{gate:?}");
+    assert!(assembled.frontier.iter().any(|measure| measure.gated));
+}
+
+#[test]
+fn without_a_background_there_is_no_gate() {
+    let mut table = Table::new(WIDTH, CLASSES);
+    table.take(&chunk()).unwrap();
+    let names = |names: &[&str]| names.iter().copied().map(str::to_owned).collect();
+    let schema = Schema::new(names(&["a", "b", "c", "d"]), names(&["x", "y", "z"]), None).unwrap();
+    let material = Arc::new(Material::new(schema, table, 3).unwrap());
+    let assembled = assembled(&material, &[Family::RbfSvm]);
+    assert!(assembled.gate.is_none() && assembled.ensemble.gate().is_none());
+}
+
+#[test]
+fn members_of_an_earlier_attempt_are_taken_over_as_they_are() {
+    let material = material(&[chunk()]);
+    let earlier = assembled(&material, &[Family::Ridge, Family::Mlp]);
+    let terms = Terms { seed: 3, threads: 1, missed_events_max: 0.05 };
+    let mut bench = Workbench::new(material, terms);
+    bench.resume(earlier.ensemble.clone());
+    assert_eq!(bench.taken_over(), [Family::Ridge, Family::Mlp]);
+    assert!(bench.families().is_empty());
+    for family in [Family::Ridge, Family::Mlp] {
+        bench.add(&Recipe::of(family), &Stop::default(), &|| 0.0).unwrap();
+    }
+    bench.add_gates(&Stop::default()).unwrap();
+    assert!(bench.taken_over().is_empty());
+    let again = bench.assemble().unwrap();
+    assert_eq!(bundle::encode(&again.ensemble), bundle::encode(&earlier.ensemble));
+    assert_eq!(again.frontier, earlier.frontier);
+}
+
+#[test]
+fn an_ensemble_is_as_good_as_itself() {
+    let material = material(&[chunk()]);
+    let assembled = assembled(&material, &[Family::Ridge, Family::Knn]);
+    let baseline = Served { ensemble: &assembled.ensemble, members: Subset::all(2), gated: true };
+    let candidate = Served::like(&assembled.ensemble, &baseline);
+    let counts = compare(&material, &candidate, &baseline).unwrap();
+    assert_eq!(counts.rows, 120);
+    assert_eq!((counts.only_candidate_right, counts.only_baseline_right), (0, 0));
+    assert_eq!(counts.both_right, assembled.held_out.accuracy().hits);
+    assert_eq!(counts.corrections, 0);
+}
+
+#[test]
+fn a_bad_chunk_is_refused_as_a_whole() {
+    let mut table = Table::new(WIDTH, CLASSES);
+    table.take(&chunk()).unwrap();
+    let good = chunk();
+    let refusal = |chunk: SampleChunk| table.clone().take(&chunk).unwrap_err();
+    let width = SampleChunk { width: 5, ..good.clone() };
+    assert!(matches!(refusal(width), TableError::Width { expected: 4, actual: 5 }));
+    let mut class = good.clone();
+    class.labels[7] = 3;
+    assert!(matches!(refusal(class), TableError::Class { class: 3, classes: 3 }));
+    let labels = SampleChunk { labels: vec![1], ..good.clone() };
+    assert!(matches!(refusal(labels), TableError::Rows { what: "labels", .. }));
+    let groups = SampleChunk { groups: vec![], ..good.clone() };
+    assert!(matches!(refusal(groups), TableError::Rows { what: "groups", .. }));
+    let keys = SampleChunk { corrections: true, keys: vec![Bytes::new()], ..good.clone() };
+    assert!(matches!(refusal(keys), TableError::Rows { what: "keys", .. }));
+    let mut values = good.values.to_vec();
+    values[..4].copy_from_slice(&f32::NAN.to_le_bytes());
+    let nan = SampleChunk { values: values.into(), ..good };
+    assert!(matches!(refusal(nan), TableError::Chunk(_)));
+    assert_eq!(table.labels().len(), ROWS);
+}
