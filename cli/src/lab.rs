@@ -7,7 +7,6 @@
 mod fleet_file;
 pub(crate) mod proxy;
 
-
 use std::time::Duration;
 
 /// The least share of the machine that a device of the lab gets, in cores: with less it spends its
