@@ -1,6 +1,11 @@
 //! An acknowledged correction survives kill -9, and counts once.
 
-use std::{collections::BTreeMap, thread, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    thread,
+    time::Duration,
+};
 
 use stories::{App, Blobs, Sensemble, Task, admin, until};
 
@@ -19,6 +24,8 @@ const TASK: Task<'static> = Task {
     policy: "train = { families = [\"ridge\"] }\nadapt = { after_corrections = 0 }",
 };
 const ACKNOWLEDGED: usize = 500;
+/// Of one app; together fewer than the scheduler lists at once.
+const CORRECTIONS_MAX: usize = 4_000;
 /// A correction reaches the scheduler within this, on a busy machine.
 const FORWARD_MAX: Duration = Duration::from_secs(60);
 
@@ -27,30 +34,30 @@ fn killing_the_serving_worker_loses_no_correction_and_applies_none_twice() {
     let mut sensemble = Sensemble::up(&[]);
     let _said = TASK.train(&sensemble);
     let address = sensemble.serving_address("survive");
+    let app = sensemble.app("survive");
+    let before = app.predict("survive", &[0.0; 6]).expect("it is served");
+    let load = Load::default();
     let mut acknowledged = BTreeMap::new();
 
-    // The worker dies while corrections are on their way; the apps go on when it is back.
+    // The worker dies under two apps; they go on when it is back, which takes them a moment.
     thread::scope(|scope| {
-        let first = scope.spawn(|| correct_until_it_dies(&address));
-        let second = scope.spawn(|| correct_until_it_dies(&address));
-        until("500 acknowledged corrections", FORWARD_MAX, || {
-            let known = applied(&sensemble).len();
-            if known >= ACKNOWLEDGED { Ok(()) } else { Err(known) }
-        });
+        let _stop = Stop(&load);
+        let apps = [(); 2].map(|()| scope.spawn(|| load.correct(&address)));
+        load.until_acknowledged(ACKNOWLEDGED);
         assert_eq!(sensemble.kill_9("serving-worker"), 1);
-        for app in [first, second] {
+        load.until_acknowledged(load.acknowledged.load(Ordering::Relaxed) + 100);
+        load.done.store(true, Ordering::Relaxed);
+        for app in apps {
             acknowledged.extend(app.join().expect("an app ends well"));
         }
     });
-    assert!(acknowledged.len() >= ACKNOWLEDGED, "{}", acknowledged.len());
+    assert!(acknowledged.len() >= ACKNOWLEDGED + 100, "{}", acknowledged.len());
 
+    // An answer from before the kill can still be corrected: its receipt is on disk.
     let app = until("the next worker", stories::START_MAX, || App::connect(&address));
-    until("the task to be served again", stories::START_MAX, || {
-        app.predict("survive", &[0.0; 6]).map_err(|error| error.to_string())
-    });
-    let (more, _) = correct(&app, 50);
-    assert_eq!(more.len(), 50, "the next worker takes corrections");
-    acknowledged.extend(more);
+    let reply = app.correct(&before, "two").expect("the receipt survived");
+    assert_eq!((reply.given, reply.first), (before.class.clone(), true));
+    acknowledged.insert(before.prediction_id.to_vec(), "two".to_owned());
     assert_applied_once(&sensemble, &acknowledged);
 }
 
@@ -63,36 +70,62 @@ fn corrections_wait_on_disk_while_the_scheduler_and_then_the_worker_are_gone() {
 
     let _killed = sensemble.kill_9("scheduler");
     let app = App::connect(&address).expect("the worker goes on without a scheduler");
-    let (acknowledged, failed) = correct(&app, ACKNOWLEDGED);
-    assert!(failed.is_none(), "{failed:?}");
+    let rows = Blobs { seed: 10, ..TASK.blobs }.table().rows;
+    let mut acknowledged = BTreeMap::new();
+    for row in rows.iter().cycle().take(ACKNOWLEDGED) {
+        let answer = app.predict("survive", &row.features).expect("it answers");
+        app.correct(&answer, &row.label).expect("it acknowledges");
+        acknowledged.insert(answer.prediction_id.to_vec(), row.label.clone());
+    }
     let _killed = sensemble.kill_9("serving-worker");
     sensemble.start_scheduler(&listen);
     assert_applied_once(&sensemble, &acknowledged);
 }
 
-/// Corrects until a call fails.
-fn correct_until_it_dies(address: &str) -> BTreeMap<Vec<u8>, String> {
-    let app = App::connect(address).expect("the worker answers");
-    let (acknowledged, failed) = correct(&app, usize::MAX);
-    assert!(failed.is_some(), "the worker was killed under this app");
-    acknowledged
+/// Apps that ask and correct, until they are told to stop.
+#[derive(Default)]
+struct Load {
+    done: AtomicBool,
+    acknowledged: AtomicUsize,
 }
 
-/// Asks and corrects `times`, or until a call fails: what was acknowledged, and the failure.
-fn correct(app: &App, times: usize) -> (BTreeMap<Vec<u8>, String>, Option<client::ClientError>) {
-    let rows = Blobs { seed: 10, ..TASK.blobs }.table().rows;
-    let mut acknowledged = BTreeMap::new();
-    for row in rows.iter().cycle().take(times) {
-        let answer = match app.predict("survive", &row.features) {
-            Ok(answer) => answer,
-            Err(error) => return (acknowledged, Some(error)),
-        };
-        match app.correct(&answer, &row.label) {
-            Ok(_) => acknowledged.insert(answer.prediction_id.to_vec(), row.label.clone()),
-            Err(error) => return (acknowledged, Some(error)),
-        };
+/// Stops the apps when the story ends, well or not.
+struct Stop<'a>(&'a Load);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.done.store(true, Ordering::Relaxed);
     }
-    (acknowledged, None)
+}
+
+impl Load {
+    /// One app: what was acknowledged to it. What fails was not, and is not asked again.
+    fn correct(&self, address: &str) -> BTreeMap<Vec<u8>, String> {
+        let app = App::connect(address).expect("the worker answers");
+        let rows = Blobs { seed: 10, ..TASK.blobs }.table().rows;
+        let mut acknowledged = BTreeMap::new();
+        for row in rows.iter().cycle().take(CORRECTIONS_MAX) {
+            if self.done.load(Ordering::Relaxed) {
+                break;
+            }
+            let answer = app.predict("survive", &row.features);
+            let reply = answer.and_then(|it| app.correct(&it, &row.label).map(|_| it));
+            if let Ok(answer) = reply {
+                acknowledged.insert(answer.prediction_id.to_vec(), row.label.clone());
+                self.acknowledged.fetch_add(1, Ordering::Relaxed);
+            } else {
+                thread::sleep(stories::wait::PAUSE);
+            }
+        }
+        acknowledged
+    }
+
+    fn until_acknowledged(&self, least: usize) {
+        until("acknowledged corrections", FORWARD_MAX, || {
+            let now = self.acknowledged.load(Ordering::Relaxed);
+            if now >= least { Ok(()) } else { Err(format!("{now} of {least}")) }
+        });
+    }
 }
 
 fn applied(sensemble: &Sensemble) -> Vec<proto::v1::CorrectionView> {
