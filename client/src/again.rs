@@ -1,8 +1,8 @@
 //! Asking again after the connection was lost: once, and only what does no harm twice.
 
-use std::{future::Future, time::Duration};
+use std::{error::Error as _, future::Future, time::Duration};
 
-use tonic::{Code, Response, Status};
+use tonic::{Code, Response, Status, transport};
 
 use crate::error::ClientError;
 
@@ -16,13 +16,20 @@ where
 {
     let first = ask().await;
     let answer = match first {
-        Err(status) if status.code() == Code::Unavailable => {
+        Err(status) if lost(&status) => {
             tokio::time::sleep(PAUSE).await;
             ask().await
         }
         answer => answer,
     };
     Ok(answer?.into_inner())
+}
+
+/// Whether the service could not be reached. A connection that broke while nobody used it is noticed
+/// by the next question, and tonic calls that unknown: what it knows stands in the source.
+fn lost(status: &Status) -> bool {
+    let by_transport = status.source().is_some_and(|source| source.is::<transport::Error>());
+    status.code() == Code::Unavailable || (status.code() == Code::Unknown && by_transport)
 }
 
 #[cfg(test)]
@@ -44,6 +51,7 @@ mod tests {
     async fn only_a_lost_connection_is_asked_twice() {
         assert_eq!(asked_with(Code::Unavailable).await, 2);
         assert_eq!(asked_with(Code::NotFound).await, 1);
+        assert_eq!(asked_with(Code::Unknown).await, 1);
         assert_eq!(asked_with(Code::ResourceExhausted).await, 1);
     }
 }

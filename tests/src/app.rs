@@ -1,6 +1,9 @@
 //! An app: asks a serving worker and waits for the answer.
 
-use std::future::Future;
+use std::{
+    future::Future,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use client::{Admin, ClientError, Predictor};
 use proto::v1;
@@ -68,6 +71,16 @@ impl App {
     /// As [`Predictor::describe`].
     pub fn describe(&self) -> Result<Vec<v1::ServedTask>, ClientError> {
         self.runtime.block_on(self.predictor.describe())
+    }
+}
+
+/// Tells the threads of a story to stop, however the story ends: without it, a failure would wait for
+/// them for ever.
+pub struct StopOnDrop<'a>(pub &'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

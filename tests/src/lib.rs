@@ -14,7 +14,7 @@ pub mod skip;
 pub mod task;
 pub mod wait;
 
-pub use app::{App, admin};
+pub use app::{App, StopOnDrop, admin};
 pub use command::{Outcome, program};
 pub use data::{Blobs, Row, Table};
 pub use sensemble::{START_MAX, Sensemble};

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use stories::{App, Blobs, Sensemble, Task, admin, until};
+use stories::{App, Blobs, Sensemble, StopOnDrop, Task, admin, until};
 
 const TASK: Task<'static> = Task {
     name: "survive",
@@ -41,7 +41,7 @@ fn killing_the_serving_worker_loses_no_correction_and_applies_none_twice() {
 
     // The worker dies under two apps; they go on when it is back, which takes them a moment.
     thread::scope(|scope| {
-        let _stop = Stop(&load);
+        let _stop = StopOnDrop(&load.done);
         let apps = [(); 2].map(|()| scope.spawn(|| load.correct(&address)));
         load.until_acknowledged(ACKNOWLEDGED);
         assert_eq!(sensemble.kill_9("serving-worker"), 1);
@@ -87,15 +87,6 @@ fn corrections_wait_on_disk_while_the_scheduler_and_then_the_worker_are_gone() {
 struct Load {
     done: AtomicBool,
     acknowledged: AtomicUsize,
-}
-
-/// Stops the apps when the story ends, well or not.
-struct Stop<'a>(&'a Load);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.done.store(true, Ordering::Relaxed);
-    }
 }
 
 impl Load {

@@ -6,7 +6,7 @@ use std::{
     thread,
 };
 
-use stories::{App, Blobs, Sensemble, Task, admin, until};
+use stories::{App, Blobs, Sensemble, StopOnDrop, Task, admin, until};
 
 const TASK: Task<'static> = Task {
     name: "swap",
@@ -59,6 +59,7 @@ fn no_question_fails_and_no_answer_is_half_of_two_revisions() {
     let (done, asked) = (AtomicBool::new(false), AtomicU64::new(0));
     let mut answers = Vec::new();
     thread::scope(|scope| {
+        let _stop = StopOnDrop(&done);
         let apps: Vec<_> = (0..APPS)
             .map(|number| {
                 let (address, rows, done, asked) = (&address, &rows, &done, &asked);
