@@ -38,7 +38,9 @@ pub(crate) async fn compare(
     for ((name, before), (_, after)) in before_each.iter().zip(&after_each) {
         lines.push(format!("{name:<28} {:<46} {}", before.words(), after.words()));
     }
-    lines.push(format!("{:<28} {:<46} {}", "all", before.words(), after.words()));
+    if parts.len() > 1 {
+        lines.push(format!("{:<28} {:<46} {}", "all", before.words(), after.words()));
+    }
     if let (Some(before), Some(after)) = (before.missed_words(), after.missed_words()) {
         lines.push(format!("{:<28} {before:<46} {after}", ""));
     }
