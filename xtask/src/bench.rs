@@ -1,6 +1,8 @@
 //! `cargo xtask bench`: what it costs. Numbers go to benches/README.md, never into a test.
 
-use crate::step;
+use std::path::Path;
+
+use crate::{peers, step};
 
 /// The kernels, by criterion.
 pub(crate) fn kernels() -> Result<bool, String> {
@@ -17,4 +19,25 @@ pub(crate) fn path() -> Result<bool, String> {
     let (true, Some(program)) = (built, program) else { return Ok(false) };
     let mut path = step::cargo(&["run", "--quiet", "--package", "stories", "--example", "path"]);
     step::shown(path.env("SENSEMBLE_BIN", program)).map_err(|error| error.to_string())
+}
+
+/// Our trainers beside the Python peers, which are installed first: `learn` of the benches says what
+/// it takes from `words`.
+pub(crate) fn learn(words: &[&str]) -> Result<bool, String> {
+    let mut run = step::cargo(&["run", "--release", "--quiet", "--package", "benches"]);
+    run.args(["--bin", "learn", "--"]);
+    match peers::python() {
+        Ok(python) => run.arg("--python").arg(python),
+        Err(reason) => run.arg("--without-peers").arg(reason),
+    };
+    // Cargo runs it in the root of the workspace; files are named from where the chore was started.
+    let mut names_file = false;
+    for &word in words {
+        match std::env::current_dir() {
+            Ok(here) if names_file => run.arg(here.join(Path::new(word))),
+            Ok(_) | Err(_) => run.arg(word),
+        };
+        names_file = ["--json", "--data", "--work", "--pictures"].contains(&word);
+    }
+    step::shown(&mut run).map_err(|error| error.to_string())
 }

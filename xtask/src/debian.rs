@@ -10,7 +10,16 @@ use crate::step;
 ///
 /// The reason, in words, when it is not there and cannot be had.
 pub(crate) fn program(program: &str, packages: &[&str]) -> Result<(), String> {
-    if step::is_there(program, &["--version"]) {
+    answers(program, &["--version"], packages)
+}
+
+/// Makes sure that `program` can be started with `words` and is content.
+///
+/// # Errors
+///
+/// As [`program`].
+pub(crate) fn answers(program: &str, words: &[&str], packages: &[&str]) -> Result<(), String> {
+    if step::is_there(program, words) {
         return Ok(());
     }
     let wanted = packages.join(" ");
@@ -29,7 +38,7 @@ pub(crate) fn program(program: &str, packages: &[&str]) -> Result<(), String> {
         step::output(&mut install(&["update"])).is_ok_and(|(success, _)| success)
             && step::output(second.args(packages)).is_ok_and(|(success, _)| success)
     };
-    if done && step::is_there(program, &["--version"]) {
+    if done && step::is_there(program, words) {
         Ok(())
     } else {
         Err(format!("{program} is not here, and `apt-get install {wanted}` did not bring it"))

@@ -10,6 +10,7 @@ mod ci;
 mod debian;
 mod dist;
 mod golden;
+mod peers;
 mod step;
 mod tally;
 mod test;
@@ -21,7 +22,10 @@ cargo xtask CHORE
 
   test          build, then every test: rules, stories over real processes, documentation, aarch64
   ci            what a change must pass: format, clippy, documentation, licences, then `test`
-  bench         kernels, in a release build; `bench path` measures the whole path on real data
+  bench         kernels, in a release build
+  bench learn   our trainers beside scikit-learn, XGBoost and FLAML, which it installs under target/;
+                [--quick] [--json FILE] [--data DIR] [--sets NAME,NAME] [--pictures DIR]
+  bench path    the whole path on real data
   dist          stripped binaries for x86-64 and aarch64, into dist/
 ";
 
@@ -32,6 +36,7 @@ fn main() -> ExitCode {
         ["test"] => test::run(tally::Tally::default()),
         ["ci"] => ci::run(),
         ["bench"] => bench::kernels(),
+        ["bench", "learn", words @ ..] => bench::learn(words),
         ["bench", "path"] => bench::path(),
         ["dist"] => dist::run(),
         [] | ["help" | "--help" | "-h"] => {

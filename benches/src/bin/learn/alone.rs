@@ -1,0 +1,155 @@
+//! One family alone, fitted in a process of its own as the peers' are; and the vote of all seven.
+
+use std::fs;
+
+use models::{
+    ClassId, Confusion, Ensemble, Family, Features, Member, Parts, Preparation, Subset, Weighted,
+    bundle,
+};
+use training_worker::{
+    fit::{Lesson, Preparing, Recipe, Stop, fit, principal_components, standardise},
+    plan::{self, Size},
+};
+
+use crate::{
+    figures::{Alone, Count, Vote},
+    folder::{Fault, Folder},
+    gauge::{measured, single_calls},
+};
+
+const SEED: u64 = 1;
+
+/// Fits `family` with the settings that a job would use, asks it about every test row, and keeps
+/// its bundle for the vote. Preparing the rows counts as fitting.
+pub(crate) fn alone(folder: &Folder, family: Family) -> Result<Alone, Fault> {
+    let (schema, labels) = (folder.schema()?, folder.labels("train")?);
+    let classes = schema.classes().len();
+    let samples = folder.samples("train")?;
+    let size = Size { rows: samples.len(), width: samples.width(), classes };
+    let recipe = plan::recipe(family, size);
+    let (model, took) = measured(|| {
+        let (preparation, prepared) = prepare(&recipe, &samples)?;
+        let stop = Stop::default();
+        let lesson = Lesson {
+            samples: prepared.as_ref().unwrap_or(&samples),
+            labels: &labels,
+            classes,
+            seed: SEED,
+            threads: 1,
+            stop: &stop,
+        };
+        let model = fit(&recipe, &lesson)?;
+        Ok::<_, Fault>((preparation, model))
+    })?;
+    let (preparation, model) = model?;
+    let member = Member { family, preparation: 0, model };
+    let ensemble = Ensemble::new(Parts {
+        schema,
+        preparations: vec![preparation],
+        gate: None,
+        members: vec![Weighted { weight: 1.0, member }],
+    })?;
+    let bytes = bundle::encode(&ensemble);
+    fs::write(folder.ours().join(family.name()), &bytes)?;
+
+    let (tests, truth) = (folder.samples("test")?, folder.truth("test")?);
+    let given = ensemble.member_votes(&tests).swap_remove(0);
+    let right = Confusion::of(classes, &truth, &given).accuracy();
+    Ok(Alone {
+        family: family.name().to_owned(),
+        right: Count { hits: right.hits, of: right.of },
+        fit_cpu_s: took.cpu_s,
+        fit_wall_s: took.wall_s,
+        peak_mib: took.peak_mib,
+        one_us: time(&ensemble, &tests, Subset::all(1)),
+        kb: bytes.len() as f64 / 1024.0,
+    })
+}
+
+/// What the recipe needs done to a sample, and the rows to which it was done; `None` when nothing.
+fn prepare(recipe: &Recipe, samples: &Features) -> Result<(Preparation, Option<Features>), Fault> {
+    let mut preparation = match recipe.preparing() {
+        Preparing::Nothing => return Ok((Preparation::default(), None)),
+        Preparing::Standardised | Preparing::Projected => {
+            Preparation { steps: vec![standardise(samples)] }
+        }
+    };
+    let mut prepared = preparation.features(samples)?;
+    if let (Preparing::Projected, Recipe::Knn(settings)) = (recipe.preparing(), recipe) {
+        let project = principal_components(&prepared, settings.components)?;
+        let last = Preparation { steps: vec![project] };
+        prepared = last.features(&prepared)?;
+        preparation.steps.extend(last.steps);
+    }
+    Ok((preparation, Some(prepared)))
+}
+
+/// Single answers of `subset`, ungated.
+pub(crate) fn time(ensemble: &Ensemble, rows: &Features, subset: Subset) -> crate::figures::Single {
+    let mut scratch = ensemble.scratch();
+    single_calls(|call| {
+        let row = std::hint::black_box(rows.row(call % rows.len()));
+        let answer = ensemble.answer(row, subset, false, &mut scratch);
+        std::hint::black_box(answer.expect("a test row is a sample"));
+    })
+}
+
+/// The vote of all families that stand in the folder, as the peers' side votes.
+pub(crate) fn vote(folder: &Folder) -> Result<Vote, Fault> {
+    let mut whole: Option<Parts> = None;
+    for family in Family::ALL {
+        let path = folder.ours().join(family.name());
+        if !path.exists() {
+            continue;
+        }
+        let parts = bundle::decode(&fs::read(path)?)?.into_parts();
+        match &mut whole {
+            None => whole = Some(parts),
+            Some(whole) => join(whole, parts),
+        }
+    }
+    let ensemble = Ensemble::new(whole.ok_or("no family stands")?)?;
+    let (tests, truth) = (folder.samples("test")?, folder.truth("test")?);
+    let votes = ensemble.member_votes(&tests);
+    let members = votes.len();
+    let accuracies: Vec<f64> = votes.iter().map(|votes| share(&truth, votes)).collect();
+    let classes = ensemble.schema().classes().len();
+    let hits = |weights: &[f64]| {
+        let rows = truth.iter().enumerate().filter(|&(row, &truth)| {
+            let mut tally = vec![0.0; classes];
+            for (votes, weight) in votes.iter().zip(weights) {
+                tally[votes[row].index()] += weight;
+            }
+            // Of equal ones the first, as the peers' side counts.
+            let most = tally.iter().copied().fold(0.0, f64::max);
+            tally.iter().position(|&it| it == most) == Some(truth.index())
+        });
+        rows.count() as u64
+    };
+    Ok(Vote {
+        members: members as u64,
+        of: truth.len() as u64,
+        weighted: hits(&accuracies),
+        unweighted: hits(&vec![1.0; members]),
+        soft: None,
+        one_us: time(&ensemble, &tests, Subset::all(members)),
+    })
+}
+
+/// Adds the members of `other`; a preparation that both have is done once.
+fn join(whole: &mut Parts, other: Parts) {
+    for mut weighted in other.members {
+        let preparation = &other.preparations[weighted.member.preparation];
+        let known = whole.preparations.iter().position(|it| it == preparation);
+        weighted.member.preparation = known.unwrap_or_else(|| {
+            whole.preparations.push(preparation.clone());
+            whole.preparations.len() - 1
+        });
+        whole.members.push(weighted);
+    }
+}
+
+fn share(truth: &[ClassId], given: &[ClassId]) -> f64 {
+    let right = truth.iter().zip(given).filter(|(truth, given)| truth == given).count();
+    right as f64 / truth.len().max(1) as f64
+}

@@ -1,0 +1,180 @@
+//! The findings as tables, in the Markdown of benches/README.md.
+
+use std::fmt::Write as _;
+
+use crate::figures::{Alone, Choice, Findings, Single, Training};
+
+/// A row of cells.
+fn row(cells: &[String]) -> String {
+    format!("| {} |\n", cells.join(" | "))
+}
+
+fn head(titles: &[&str]) -> String {
+    let cells: Vec<String> = titles.iter().map(|&title| title.to_owned()).collect();
+    format!("{}|{}\n", row(&cells), "---|".repeat(titles.len()))
+}
+
+/// Three digits that tell, whatever the size.
+pub(crate) fn figure(value: f64) -> String {
+    match value {
+        value if 100.0 <= value => format!("{value:.0}"),
+        value if 10.0 <= value => format!("{value:.1}"),
+        value if 0.095 <= value => format!("{value:.2}"),
+        value => format!("{value:.3}"),
+    }
+}
+
+fn ratio(ours: f64, theirs: f64) -> String {
+    if theirs < 0.005 { "–".to_owned() } else { figure(ours / theirs) }
+}
+
+fn single(one: Single) -> String {
+    format!("{} ({})", figure(one.median), figure(one.p99))
+}
+
+fn both(ours: String, theirs: Option<String>) -> String {
+    format!("{ours} / {}", theirs.unwrap_or_else(|| "–".to_owned()))
+}
+
+/// Family by family, ours / the peer's, and the sums.
+pub(crate) fn families(found: &Findings) -> String {
+    let mut text = head(&[
+        "family",
+        "accuracy (95 % interval), ours",
+        "peer",
+        "fit, processor s",
+        "ratio",
+        "peak MiB",
+        "one sample µs, median (p99)",
+        "kB",
+    ]);
+    let mut sums = [0.0; 6];
+    for our in &found.ours {
+        let peer = found.peers.iter().find(|peer| peer.family == our.family);
+        let of = |field: &dyn Fn(&Alone) -> String| both(field(our), peer.map(field));
+        text += &row(&[
+            our.family.clone(),
+            our.right.shown(),
+            peer.map_or_else(|| "–".to_owned(), |peer| peer.right.shown()),
+            of(&|it| figure(it.fit_cpu_s)),
+            peer.map_or_else(|| "–".to_owned(), |peer| ratio(our.fit_cpu_s, peer.fit_cpu_s)),
+            of(&|it| figure(it.peak_mib)),
+            of(&|it| single(it.one_us)),
+            of(&|it| figure(it.kb)),
+        ]);
+        for (at, it) in [Some(our), peer].into_iter().enumerate() {
+            let Some(it) = it else { continue };
+            sums[at] += it.fit_cpu_s;
+            sums[2 + at] = it.peak_mib.max(sums[2 + at]);
+            sums[4 + at] += it.kb;
+        }
+    }
+    let pair = |at: usize| both(figure(sums[at]), (0.0 < sums[1]).then(|| figure(sums[at + 1])));
+    let vote = match (&found.our_vote, &found.peers_vote) {
+        (Some(our), peer) => both(single(our.one_us), peer.as_ref().map(|it| single(it.one_us))),
+        (None, _) => "–".to_owned(),
+    };
+    text += &row(&[
+        "**all seven**: sum, highest peak, vote".to_owned(),
+        String::new(),
+        String::new(),
+        pair(0),
+        if 0.0 < sums[1] { figure(sums[0] / sums[1]) } else { "–".to_owned() },
+        pair(2),
+        vote,
+        pair(4),
+    ]);
+    text
+}
+
+/// The lines of the paper's Table 4, with the peers' votes below.
+pub(crate) fn choices(found: &Findings, training: &Training) -> String {
+    let mut text =
+        head(&["choice", "members", "accuracy (95 % interval)", "one sample µs, median (p99)"]);
+    for Choice { name, members, right, one_us } in &training.choices {
+        let one = single(*one_us);
+        text += &row(&[name.clone(), members.join(", "), right.shown(), one]);
+    }
+    if let Some(vote) = &found.peers_vote {
+        let of = |hits| crate::figures::Count { hits, of: vote.of }.shown();
+        let votes = [
+            ("peers, weighted", Some(vote.weighted)),
+            ("peers, unweighted", Some(vote.unweighted)),
+            ("peers, soft", vote.soft),
+        ];
+        for (name, hits) in votes.into_iter().filter_map(|(name, hits)| Some((name, hits?))) {
+            let members = format!("all {}", vote.members);
+            text += &row(&[name.to_owned(), members, of(hits), single(vote.one_us)]);
+        }
+    }
+    text
+}
+
+/// The members of the last revision, each alone.
+pub(crate) fn members(training: &Training) -> String {
+    let mut text = head(&[
+        "member",
+        "weight",
+        "accuracy across the folds",
+        "on test rows (95 % interval)",
+        "one sample µs, median (p99)",
+        "kB",
+    ]);
+    for member in &training.members {
+        text += &row(&[
+            member.family.clone(),
+            format!("{:.2}", member.weight),
+            format!("{:.4}", member.validation),
+            member.right.shown(),
+            single(member.one_us),
+            figure(member.kb),
+        ]);
+    }
+    text
+}
+
+/// How the training went.
+pub(crate) fn course(training: &Training) -> String {
+    let mut text = head(&["after, processor s", "joined", "test accuracy (95 % interval)"]);
+    for point in &training.points {
+        text += &row(&[figure(point.cpu_s), point.family.clone(), point.right.shown()]);
+    }
+    text
+}
+
+/// Two-stage serving.
+pub(crate) fn stages(training: &Training) -> String {
+    let Some(stages) = &training.stages else {
+        return if training.background {
+            "No gate: none paid, or no threshold kept the ceiling on missed events.\n".to_owned()
+        } else {
+            String::new()
+        };
+    };
+    let mut text = head(&[
+        "background",
+        "mean time, gate and vote ÷ vote alone",
+        "the same in work units",
+        "background that the gate ends",
+    ]);
+    for mixture in &stages.mixtures {
+        text += &row(&[
+            format!("{:.0} %", mixture.background * 100.0),
+            figure(mixture.time_ratio),
+            figure(mixture.work_ratio),
+            mixture.stopped.shown(),
+        ]);
+    }
+    let _infallible = write!(
+        text,
+        "\nGate: {}. Events that it ends: {} of {}; on the rows that chose its threshold {:.4}. \
+         Events answered \"background\" in the end {}, by the vote alone {}.\n",
+        stages.gate,
+        stages.missed.shown(),
+        stages.missed.of,
+        stages.missed_validation,
+        stages.missed_in_the_end.shown(),
+        stages.missed_by_the_vote.shown(),
+    );
+    text
+}

@@ -1,0 +1,283 @@
+//! The data sets, each parted into training and test rows as its own page says.
+
+use std::{collections::BTreeMap, fs::File, io::Read, path::Path};
+
+use flate2::read::GzDecoder;
+use serde::{Deserialize, Serialize};
+use training_worker::draw::Draw;
+
+/// Decides every random choice of rows.
+const SEED: u64 = 1;
+
+/// Rows of one part.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Part {
+    pub(crate) values: Vec<f32>,
+    pub(crate) labels: Vec<u16>,
+    /// Who or when each row is from; empty when rows have nothing to do with each other.
+    pub(crate) groups: Vec<String>,
+}
+
+/// What the peers do to rows before they learn; ours prepare them on their own.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Scale {
+    /// Nothing.
+    None,
+    /// To [-1, 1] by the training part.
+    Unit,
+    /// To mean 0 and deviation 1 by the training part.
+    Standard,
+}
+
+/// What both sides are told about a data set.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Meta {
+    pub(crate) name: String,
+    pub(crate) title: String,
+    pub(crate) width: usize,
+    pub(crate) classes: usize,
+    pub(crate) background: Option<u16>,
+    pub(crate) scale: Scale,
+    pub(crate) mlp_epochs: usize,
+}
+
+/// A data set in memory.
+#[derive(Clone, Debug)]
+pub(crate) struct Set {
+    pub(crate) meta: Meta,
+    pub(crate) train: Part,
+    pub(crate) test: Part,
+}
+
+/// Which data set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Which {
+    HaptSix,
+    Hapt,
+    Mnist,
+    GasDrift,
+    Occupancy,
+    Room,
+    Synthetic,
+}
+
+impl Which {
+    /// Those that are data of others, in the order in which they are measured.
+    pub(crate) const REAL: [Self; 6] =
+        [Self::HaptSix, Self::Mnist, Self::GasDrift, Self::Occupancy, Self::Room, Self::Hapt];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::HaptSix => "hapt6",
+            Self::Hapt => "hapt13",
+            Self::Mnist => "mnist",
+            Self::GasDrift => "gas",
+            Self::Occupancy => "occupancy",
+            Self::Room => "room",
+            Self::Synthetic => "synthetic",
+        }
+    }
+
+    /// Reads it, with fewer rows if `quick`.
+    pub(crate) fn load(self, data: &Path, quick: bool) -> Result<Set, String> {
+        match self {
+            Self::HaptSix => hapt(self, data, true),
+            Self::Hapt => hapt(self, data, false),
+            Self::Mnist => mnist(self, data, if quick { 6_000 } else { 60_000 }),
+            Self::GasDrift => gas_drift(self, data),
+            Self::Occupancy => occupancy(self, data),
+            Self::Room => room(self, data),
+            Self::Synthetic => Ok(synthetic(self)),
+        }
+    }
+}
+
+fn meta(which: Which, title: impl Into<String>, width: usize, classes: usize) -> Meta {
+    Meta {
+        name: which.name().to_owned(),
+        title: title.into(),
+        width,
+        classes,
+        background: None,
+        scale: Scale::Standard,
+        // The library's own number: small data need many passes.
+        mlp_epochs: 200,
+    }
+}
+
+fn hapt(which: Which, data: &Path, six: bool) -> Result<Set, String> {
+    let sheet = Sheet::read(&data.join("hapt/hapt_features.csv.gz"))?;
+    let kept = |row: &usize| !six || (1..=6).contains(&sheet.labels[*row]);
+    let part = |split: &str| {
+        let rows = sheet.rows("split", |cell| cell == split).into_iter().filter(kept);
+        let mut part = sheet.part(&rows.collect::<Vec<usize>>(), Some("subject"));
+        part.labels.iter_mut().for_each(|label| *label -= u16::from(six));
+        part
+    };
+    let (title, classes) = if six { ("HAPT, six activities", 6) } else { ("HAPT, 13 classes", 13) };
+    Ok(Set {
+        meta: Meta {
+            background: (!six).then_some(0),
+            scale: Scale::Unit,
+            mlp_epochs: 20,
+            ..meta(which, title, sheet.width, classes)
+        },
+        train: part("train"),
+        test: part("test"),
+    })
+}
+
+/// Of `of` random rows of the 60 000, seven tenths teach: the sizes of the paper.
+fn mnist(which: Which, data: &Path, of: usize) -> Result<Set, String> {
+    let read = |name: &str| {
+        let path = data.join("mnist").join(name);
+        let mut bytes = Vec::new();
+        let file = File::open(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        GzDecoder::new(file)
+            .read_to_end(&mut bytes)
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok::<_, String>(bytes)
+    };
+    let (images, labels) =
+        (read("train-images-idx3-ubyte.gz")?, read("train-labels-idx1-ubyte.gz")?);
+    let width = 28 * 28;
+    let (images, labels) = images
+        .get(16..)
+        .zip(labels.get(8..))
+        .filter(|(images, labels)| images.len() == labels.len() * width)
+        .ok_or("the files of mnist/ are not images and their labels")?;
+    let mut rows: Vec<usize> = (0..labels.len()).collect();
+    Draw::new(SEED).shuffle(&mut rows);
+    rows.truncate(of);
+    let (train, test) = rows.split_at(rows.len() * 7 / 10);
+    let part = |rows: &[usize]| {
+        let pixels = rows.iter().flat_map(|&row| &images[row * width..][..width]);
+        Part {
+            values: pixels.map(|&pixel| f32::from(pixel) / 255.0).collect(),
+            labels: rows.iter().map(|&row| u16::from(labels[row])).collect(),
+            groups: vec![],
+        }
+    };
+    let title = format!("MNIST {} / {}", train.len(), test.len());
+    Ok(Set {
+        meta: Meta { scale: Scale::None, mlp_epochs: 10, ..meta(which, title, width, 10) },
+        train: part(train),
+        test: part(test),
+    })
+}
+
+/// Trained in the first two months, asked in the next.
+fn gas_drift(which: Which, data: &Path) -> Result<Set, String> {
+    let sheet = Sheet::read(&data.join("gas_drift/gas_drift.csv.gz"))?;
+    let part = |batch: &str| {
+        let mut rows = sheet.rows("batch", |cell| cell == batch);
+        // They come in long runs of one gas.
+        Draw::new(SEED).shuffle(&mut rows);
+        let mut part = sheet.part(&rows, None);
+        part.labels.iter_mut().for_each(|label| *label -= 1);
+        part
+    };
+    let meta = meta(which, "gas drift, batch 1 to 2", sheet.width, 6);
+    Ok(Set { meta, train: part("1"), test: part("2") })
+}
+
+fn occupancy(which: Which, data: &Path) -> Result<Set, String> {
+    let sheet = Sheet::read(&data.join("occupancy/occupancy.csv.gz"))?;
+    let part =
+        |train: bool| sheet.part(&sheet.rows("split", |cell| (cell == "train") == train), None);
+    let meta = Meta { background: Some(0), ..meta(which, "occupancy, by period", sheet.width, 2) };
+    Ok(Set { meta, train: part(true), test: part(false) })
+}
+
+fn room(which: Which, data: &Path) -> Result<Set, String> {
+    let sheet = Sheet::read(&data.join("room_occupancy/room_occupancy.csv.gz"))?;
+    let training = ["2017-12-22", "2017-12-24", "2017-12-25"];
+    let part =
+        |train: bool| sheet.part(&sheet.rows("day", |day| training.contains(&day) == train), None);
+    let meta =
+        Meta { background: Some(0), ..meta(which, "room occupancy, by day", sheet.width, 4) };
+    Ok(Set { meta, train: part(true), test: part(false) })
+}
+
+/// Clouds that overlap, one of them the background, of people who differ.
+fn synthetic(which: Which) -> Set {
+    let (width, classes) = (16, 4);
+    let mut draw = Draw::new(SEED);
+    let centres: Vec<f64> = (0..width * classes).map(|_| draw.normal()).collect();
+    let mut part = |people: std::ops::Range<usize>| {
+        let mut part = Part::default();
+        for person in people {
+            let habit: Vec<f64> = (0..width).map(|_| 0.3 * draw.normal()).collect();
+            for class in (0_u16..).take(classes).cycle().take(200) {
+                let centre = &centres[usize::from(class) * width..][..width];
+                let values = centre.iter().zip(&habit).map(|(c, h)| c + h + draw.normal());
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    reason = "samples are single precision"
+                )]
+                part.values.extend(values.map(|value| value as f32));
+                part.labels.push(class);
+                part.groups.push(format!("person {person}"));
+            }
+        }
+        part
+    };
+    let meta = Meta { background: Some(0), ..meta(which, "synthetic, by person", width, classes) };
+    Set { meta, train: part(0..12), test: part(12..18) }
+}
+
+/// A file: features, then `label`, then columns about the row.
+struct Sheet {
+    width: usize,
+    values: Vec<f32>,
+    labels: Vec<u16>,
+    about: BTreeMap<String, Vec<String>>,
+}
+
+impl Sheet {
+    fn read(path: &Path) -> Result<Self, String> {
+        Self::parsed(path).map_err(|error| format!("{}: {error}", path.display()))
+    }
+
+    fn parsed(path: &Path) -> Result<Self, Box<dyn std::error::Error>> {
+        let mut reader = csv::Reader::from_reader(GzDecoder::new(File::open(path)?));
+        let headers = reader.headers()?.clone();
+        let width = headers.iter().position(|name| name == "label").ok_or("no column label")?;
+        let mut sheet = Self { width, values: vec![], labels: vec![], about: BTreeMap::new() };
+        let mut record = csv::StringRecord::new();
+        while reader.read_record(&mut record)? {
+            for (at, cell) in record.iter().enumerate() {
+                if at < width {
+                    sheet.values.push(cell.parse()?);
+                } else if at == width {
+                    sheet.labels.push(cell.parse()?);
+                } else {
+                    sheet.about.entry(headers[at].to_owned()).or_default().push(cell.to_owned());
+                }
+            }
+        }
+        Ok(sheet)
+    }
+
+    /// The rows whose `column` is wanted.
+    fn rows(&self, column: &str, wanted: impl Fn(&str) -> bool) -> Vec<usize> {
+        let cells = self.about.get(column).map_or(&[][..], Vec::as_slice);
+        cells.iter().enumerate().filter(|(_, cell)| wanted(cell)).map(|(row, _)| row).collect()
+    }
+
+    fn part(&self, rows: &[usize], group: Option<&str>) -> Part {
+        let groups = group.and_then(|column| self.about.get(column));
+        Part {
+            values: rows
+                .iter()
+                .flat_map(|&row| &self.values[row * self.width..][..self.width])
+                .copied()
+                .collect(),
+            labels: rows.iter().map(|&row| self.labels[row]).collect(),
+            groups: groups
+                .map(|groups| rows.iter().map(|&row| groups[row].clone()).collect())
+                .unwrap_or_default(),
+        }
+    }
+}
