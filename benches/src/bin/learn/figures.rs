@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 /// Single answers, in microseconds.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Single {
+    /// Of processor time.
     pub(crate) median: f64,
+    /// By the clock: on a busy machine, what the others did.
     pub(crate) p99: f64,
 }
 

@@ -1,13 +1,12 @@
 //! Two-stage serving: what the gate saves, and what it misses, at several shares of background.
 
 use models::{ClassId, Features, Stage, Subset};
-use tokio::time::Instant;
 use training_worker::{draw::Draw, workbench::Assembled};
 
 use crate::{
     figures::{Count, Mixture, Stages},
     folder::Fault,
-    gauge::speed,
+    gauge::{speed, thread_s},
 };
 
 /// Shares of background that are looked at.
@@ -40,9 +39,9 @@ pub(crate) fn of(
     let all = Subset::all(ensemble.members().len());
     let (mut scratch, mut asked) = (ensemble.scratch(), Vec::with_capacity(truth.len()));
     let mut ask = |row: &[f32], gated: bool| {
-        let began = Instant::now();
+        let began = thread_s();
         let answer = ensemble.answer(row, all, gated, &mut scratch)?;
-        Ok::<_, Fault>((answer, began.elapsed().as_secs_f64()))
+        Ok::<_, Fault>((answer, thread_s() - began))
     };
     for row in tests.rows().take(200) {
         ask(row, true)?;
