@@ -202,6 +202,10 @@ impl fmt::Display for Draft {
         }
         writeln!(f, "# place = {{ on_site = true, replicas = 1 }}")?;
         writeln!(f, "# The first member serves as soon as it stands; each further one joins it.")?;
+        writeln!(
+            f,
+            "# With `trials = 40` beside it, better settings are searched for within the budget."
+        )?;
         writeln!(f, "train = {{ budget_s = 300, families = \"all\", lazy = true }}")?;
         writeln!(
             f,

@@ -56,6 +56,9 @@ pub struct Job {
     pub ordinal: u64,
     /// Why it was begun.
     pub reason: String,
+    /// Whether better settings may be searched for.
+    #[serde(default)]
+    pub search: bool,
     /// Where it stands.
     pub state: State,
     /// Grows with every start; 0 before the first.
@@ -170,6 +173,7 @@ mod tests {
             task: "t".into(),
             ordinal: 1,
             reason: "asked for".into(),
+            search: true,
             state: State::Queued,
             attempt: 0,
             device: None,

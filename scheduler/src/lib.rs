@@ -17,6 +17,7 @@ pub mod release;
 pub mod retrain;
 pub mod rtt;
 pub mod trainer;
+pub mod trials;
 
 pub mod books;
 pub mod controller;

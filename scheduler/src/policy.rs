@@ -29,8 +29,8 @@ impl Objective {
 
 /// What an admin asks for.
 ///
-/// Acted on: `objective`, `latency`, `accuracy`, `place`, `train` (without `trials`), and of `adapt`
-/// `after_corrections` and `min_gain`. The rest is checked and *recorded only*, so that a task file
+/// Acted on: `objective`, `latency`, `accuracy`, `place`, `train`, and of `adapt` `after_corrections` and
+/// `min_gain`. The rest is checked and *recorded only*, so that a task file
 /// of the whole grammar is admitted today and means more tomorrow; [`Policy::recorded_only`] names
 /// what was written and is not acted on, and the journal says so when the task is applied.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,6 +73,8 @@ pub struct Train {
     pub budget_s: u32,
     /// Which families; empty means all.
     pub families: Vec<Family>,
+    /// Trials of a search for better settings, within the budget; 0 for none.
+    pub trials: u32,
     /// Whether the first training publishes each member as soon as it stands.
     pub lazy: bool,
 }
@@ -96,7 +98,7 @@ impl Default for Policy {
             accuracy_min: 0.0,
             missed_events_max: 0.02,
             place: Place { on_site: false, arch: None, replicas: 1 },
-            train: Train { budget_s: 300, families: Vec::new(), lazy: true },
+            train: Train { budget_s: 300, families: Vec::new(), trials: 0, lazy: true },
             adapt: Adapt { after_corrections: Some(25), min_gain: 0.0 },
             recorded_only: Vec::new(),
         }

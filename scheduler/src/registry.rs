@@ -23,7 +23,7 @@ pub use fleet::{Decide, Decided, KnowDevice, NextGeneration};
 pub use samples::{AddSamples, Summary};
 pub use tasks::{Applied, ApplyTask, RemoveTask, Rollback};
 pub use training::{
-    Begin, FailAttempt, Publish, Published, QueueJob, RecordStep, StartAttempt, Work,
+    Begin, FailAttempt, Publish, Published, QueueJob, RecordStep, RecordTrial, StartAttempt, Work,
 };
 
 use crate::{

@@ -18,6 +18,8 @@ pub const TASK_NAME_BYTES_MAX: usize = 64;
 pub const SITE_BYTES_MAX: usize = 64;
 /// More replicas than this are more likely a typing error than a wish.
 pub const REPLICAS_MAX: u32 = 64;
+/// Most trials of a search.
+pub const TRIALS_MAX: u32 = 1_000;
 
 /// One prediction problem and what its admin asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -473,15 +475,24 @@ fn train(source: &Source<'_>, raw: RawTrain) -> Result<Train, TaskFileError> {
             }
         }
     }
-    Ok(Train { budget_s, families, lazy: raw.lazy.unwrap_or(default.lazy) })
+    let trials = match raw.trials {
+        None => default.trials,
+        Some(trials) if *trials.get_ref() <= TRIALS_MAX => *trials.get_ref(),
+        Some(trials) => {
+            return Err(source.wrong(
+                trials.span(),
+                "policy.train.trials",
+                format!("{} is out of range", trials.get_ref()),
+                format!("write a number of trials from 0 (no search) to {TRIALS_MAX}"),
+            ));
+        }
+    };
+    Ok(Train { budget_s, families, trials, lazy: raw.lazy.unwrap_or(default.lazy) })
 }
 
 /// Checks what is not acted on yet, and names what of it was written.
 fn recorded_only(source: &Source<'_>, raw: &RawPolicy) -> Result<Vec<&'static str>, TaskFileError> {
     let mut written = Vec::new();
-    if raw.train.trials.is_some() {
-        written.push("train.trials");
-    }
     if raw.adapt.on_drift.is_some() {
         written.push("adapt.on_drift");
     }
@@ -591,10 +602,15 @@ label = { auto_above = 0.97, review_between = [0.5, 0.97], questions_per_day = 2
         );
         assert_eq!(
             policy.train,
-            Train { budget_s: 100, families: vec![Family::Knn, Family::Ridge], lazy: false }
+            Train {
+                budget_s: 100,
+                families: vec![Family::Knn, Family::Ridge],
+                trials: 40,
+                lazy: false
+            }
         );
         assert_eq!(policy.adapt, Adapt { after_corrections: Some(5), min_gain: 0.01 });
-        assert_eq!(policy.recorded_only.len(), 7);
+        assert_eq!(policy.recorded_only.len(), 6);
     }
 
     #[test]

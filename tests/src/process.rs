@@ -26,9 +26,16 @@ impl Process {
     }
 
     /// Whether it still runs (a zombie does not).
+    ///
+    /// A killed process loses its environment first and its files, with their locks, a moment later;
+    /// only as a zombie it has let go of everything.
     #[must_use]
     pub fn runs(&self) -> bool {
-        marked_value(self.pid).is_some()
+        match fs::read(format!("/proc/{}/environ", self.pid)) {
+            // Another process has its id by now.
+            Ok(environment) if !environment.is_empty() => marked_value(self.pid).is_some(),
+            Ok(_) | Err(_) => is_dying(self.pid),
+        }
     }
 }
 
@@ -53,6 +60,14 @@ fn marked_value(pid: i32) -> Option<String> {
         .split(|&byte| byte == 0)
         .filter_map(|entry| std::str::from_utf8(entry).ok()?.split_once('='))
         .find_map(|(name, value)| (name == MARK).then(|| value.to_owned()))
+}
+
+/// Whether a process without an environment has not come to its end yet.
+fn is_dying(pid: i32) -> bool {
+    // `pid (command) state …`, and the command may hold anything.
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
 }
 
 fn command(pid: i32) -> String {

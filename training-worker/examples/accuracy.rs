@@ -156,7 +156,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             Ok(Confusion::of(classes, &truth, &given))
         };
         let (member, vote) = (score(alone, false)?, score(all, false)?);
-        let last = assembled.members[at];
+        let last = &assembled.members[at];
         println!(
             "{stands:6.2} s  {:10} fit {:5.2} s (plan {:5.2}), weight {:.2}, validation {:.4}, test {:.4} | vote: held out {:.4}, test {:.4} balanced {:.4} missed {:.4} | {} kB",
             last.family.name(),

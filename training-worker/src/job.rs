@@ -4,6 +4,8 @@
 //! of a fit. Whatever happened before, an attempt starts the same way: ask what is to be trained,
 //! fetch the rows, take over what an earlier attempt published, fit what is missing.
 
+mod search;
+
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use models::{ClassId, Ensemble, Family, Schema, SchemaError, Subset, bundle};
@@ -18,6 +20,7 @@ use proto::{
 use runtime::{Drain, Exit, Report};
 use tokio::time::Instant;
 
+use self::search::{Found, as_served};
 use crate::{
     Config, RunError,
     comparison::{Served, compare},
@@ -27,6 +30,7 @@ use crate::{
     plan::{self, Size},
     progress::Reporter,
     report::report,
+    search::Search,
     split::SplitError,
     workbench::{BenchError, Terms, Workbench},
 };
@@ -84,7 +88,7 @@ pub async fn run(config: Config, drain: Drain) -> Result<Exit, RunError> {
         }
     });
     let began = Instant::now();
-    let ended = Job { link: link.clone(), drain, stop, threads }.attempt().await;
+    let ended = Box::pin(Job { link: link.clone(), drain, stop, threads }.attempt()).await;
     watch.abort();
     match ended {
         Ok(()) => {
@@ -120,6 +124,13 @@ struct Brief {
     lazy: bool,
     /// Seconds after which no further member is begun; infinite when there is no budget.
     budget: f64,
+}
+
+/// What is to be fitted, and how better settings are found.
+struct Plan {
+    recipes: Vec<Recipe>,
+    search: Search,
+    size: Size,
 }
 
 /// The revision that is served now.
@@ -162,15 +173,27 @@ impl Job {
         let material = compute(move || Material::new(schema, table, seed)).await?;
         let material = Arc::new(material.map_err(JobError::Rows)?);
         let mut bench = Workbench::new(material.clone(), brief.terms);
+        let size = Size {
+            rows: material.lessons.labels.len(),
+            width: material.lessons.samples.width(),
+            classes: material.schema.classes().len(),
+        };
+        let Found { search, adopted } = search::replay(&job, &brief.families, size);
         if !job.resume_digest.is_empty() {
-            bench = self.resume(bench, &job.resume_digest).await?;
+            bench = self.resume(bench, &job.resume_digest, &adopted).await?;
         }
+        let better = |recipe: Recipe| {
+            let found = adopted.iter().find(|it| it.family() == recipe.family());
+            found.cloned().unwrap_or_else(|| as_served(recipe, &job.baseline_settings, size))
+        };
+        let recipes = plan::order(&brief.families, size).into_iter().map(better).collect();
+        let plan = Plan { recipes, search, size };
         let baseline = if job.baseline_digest.is_empty() {
             None
         } else {
             self.baseline(&job, &brief.schema).await?
         };
-        self.train(bench, &brief, baseline, &reporter).await
+        self.train(bench, &brief, plan, baseline, &reporter).await
     }
 
     /// Fits what is missing, and publishes each time the ensemble became better; with a baseline,
@@ -179,22 +202,18 @@ impl Job {
         &self,
         mut bench: Workbench,
         brief: &Brief,
+        plan: Plan,
         baseline: Option<Baseline>,
         reporter: &Reporter,
     ) -> Result<(), JobError> {
-        let material = bench.material().clone();
-        let size = Size {
-            rows: material.lessons.labels.len(),
-            width: material.lessons.samples.width(),
-            classes: material.schema.classes().len(),
-        };
+        let Plan { recipes: mut waiting, search, size } = plan;
         // What an earlier attempt has fitted comes first: it was published, and costs less.
         let there = bench.taken_over();
-        let mut waiting = plan::order(&brief.families, size);
         let total = waiting.len();
         waiting.sort_by_key(|recipe| !there.contains(&recipe.family()));
         let mut waiting = VecDeque::from(waiting);
         let lazily = brief.lazy && baseline.is_none();
+        let searches = 0 < search.most();
         let mut fault = None;
         let mut published_last = false;
         while let Some(recipe) = waiting.pop_front() {
@@ -233,12 +252,15 @@ impl Job {
                 if 0 < done || waiting.is_empty() {
                     bench = self.gates(bench, reporter).await?;
                 }
-                published_last = waiting.is_empty();
+                published_last = waiting.is_empty() && !searches;
                 bench = self.publish(bench, None, published_last, reporter, total).await?;
             }
         }
         if bench.families().is_empty() {
             return Err(JobError::Bench(fault.unwrap_or(BenchError::Nobody)));
+        }
+        if searches {
+            bench = self.search(bench, search, brief, lazily, reporter).await?;
         }
         if !published_last {
             bench = self.gates(bench, reporter).await?;
@@ -254,18 +276,34 @@ impl Job {
     /// Fits one member on a thread of its own; the budget may end it.
     async fn fit(
         &self,
-        mut bench: Workbench,
+        bench: Workbench,
         recipe: Recipe,
         seconds_left: f64,
         reporter: &Reporter,
     ) -> Result<(Workbench, Result<(), BenchError>), JobError> {
+        let family = recipe.family().name();
+        let fit = move |bench: &mut Workbench, stop: &Stop, clock: &dyn Fn() -> f64| {
+            bench.add(&recipe, stop, clock)
+        };
+        self.timed(bench, family, seconds_left, reporter, fit).await
+    }
+
+    /// Runs a piece of work at the bench on a thread of its own; the budget may end it.
+    async fn timed<T: Send + 'static>(
+        &self,
+        mut bench: Workbench,
+        family: &'static str,
+        seconds_left: f64,
+        reporter: &Reporter,
+        work: impl FnOnce(&mut Workbench, &Stop, &dyn Fn() -> f64) -> T + Send + 'static,
+    ) -> Result<(Workbench, T), JobError> {
         // The budget stops this fit only; what stops the job stops it as well.
         let alarm = Stop::default();
-        let (stop, family) = (alarm.clone(), recipe.family().name());
+        let stop = alarm.clone();
         let began = Instant::now();
         let clock = move || began.elapsed().as_secs_f64();
         let mut work = std::pin::pin!(compute(move || {
-            let outcome = bench.add(&recipe, &stop, &clock);
+            let outcome = work(&mut bench, &stop, &clock);
             (bench, outcome)
         }));
         let ended = loop {
@@ -280,7 +318,7 @@ impl Job {
             }
         };
         let seconds = began.elapsed().as_secs_f64();
-        tracing::info!(family, seconds, stands = ended.1.is_ok(), "a fit has ended");
+        tracing::info!(family, seconds, "a fit has ended");
         Ok(ended)
     }
 
@@ -356,7 +394,12 @@ impl Job {
     }
 
     /// Takes over what an earlier attempt published. What cannot be used is fitted again.
-    async fn resume(&self, mut bench: Workbench, digest: &[u8]) -> Result<Workbench, JobError> {
+    async fn resume(
+        &self,
+        mut bench: Workbench,
+        digest: &[u8],
+        adopted: &[Recipe],
+    ) -> Result<Workbench, JobError> {
         let ensemble = match self.bundle(digest).await {
             Ok(ensemble) => ensemble,
             Err(JobError::Stopped) => return Err(JobError::Stopped),
@@ -370,7 +413,7 @@ impl Job {
             return Ok(bench);
         }
         let members = ensemble.members().len();
-        bench.resume(ensemble);
+        bench.resume(ensemble, |family| !adopted.iter().any(|it| it.family() == family));
         tracing::info!(members, "went on from an earlier attempt");
         Ok(bench)
     }

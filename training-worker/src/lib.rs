@@ -13,6 +13,7 @@ pub mod material;
 pub mod plan;
 mod progress;
 pub mod report;
+pub mod search;
 pub mod split;
 pub mod table;
 pub mod workbench;

@@ -1,9 +1,9 @@
 //! What is said of a bundle when it is published.
 
 use models::{ClassId, Confusion, gate::Threshold};
-use proto::v1::{GateReport, Measured, MemberReport, RevisionReport};
+use proto::v1::{GateReport, Measured, MemberReport, RevisionReport, Setting};
 
-use crate::{material::Material, workbench::Assembled};
+use crate::{fit::Recipe, material::Material, search::space, workbench::Assembled};
 
 /// The report of an ensemble whose bundle takes `bundle_bytes`.
 #[must_use]
@@ -16,6 +16,7 @@ pub fn report(material: &Material, assembled: &Assembled, bundle_bytes: usize) -
         fit_seconds: member.fit_seconds,
         work: Some(member.work.into()),
         bytes: member.bytes,
+        settings: settings(&member.recipe),
     });
     let gate = assembled.gate.map(|Threshold { value, missed, stopped }| GateReport {
         threshold: f64::from(value),
@@ -34,6 +35,12 @@ pub fn report(material: &Material, assembled: &Assembled, bundle_bytes: usize) -
         bundle_bytes: count(bundle_bytes),
         held_out: Some(measured(&assembled.held_out, material.schema.background())),
     }
+}
+
+/// The searched settings of a recipe, for the wire.
+pub(crate) fn settings(recipe: &Recipe) -> Vec<Setting> {
+    let settings = space::settings(recipe);
+    settings.map(|(name, value)| Setting { name: name.to_owned(), value }).collect()
 }
 
 /// Figures of a confusion table, for the wire.

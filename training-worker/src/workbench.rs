@@ -1,5 +1,7 @@
 //! Members that stand, one after another, and the ensemble that they make at any time.
 
+mod trial;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use models::{
@@ -57,6 +59,8 @@ impl BenchError {
 #[derive(Clone, Debug)]
 struct Standing {
     member: Member,
+    /// How it was made.
+    recipe: Recipe,
     /// Of members of the same recipe that were fitted without them each.
     across: Vec<ClassId>,
     /// Of the member itself.
@@ -157,6 +161,8 @@ struct Effort<'a> {
 pub struct Workbench {
     material: Arc<Material>,
     terms: Terms,
+    /// A part of the first fold, for trials.
+    thin: Option<Ground>,
     truth: Vec<ClassId>,
     /// What serves learns from the first; the others are for votes across the folds.
     whole: Ground,
@@ -197,10 +203,12 @@ pub struct Assembled {
 }
 
 /// A member alone.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct MemberMeasure {
     /// How it was trained.
     pub family: Family,
+    /// With which settings.
+    pub recipe: Recipe,
     /// What its vote counts.
     pub weight: f32,
     /// Share of the rows that choose that were answered rightly.
@@ -225,6 +233,7 @@ impl Workbench {
     pub fn new(material: Arc<Material>, terms: Terms) -> Self {
         Self {
             terms,
+            thin: None,
             truth: material.truth(),
             whole: Ground::of(&material.lessons),
             folds: material.folds.iter().map(|across| Ground::of(&across.lessons)).collect(),
@@ -250,10 +259,12 @@ impl Workbench {
     }
 
     /// Takes over the members of a bundle that an earlier attempt at the same job published: they
-    /// are not fitted again. Their votes across the folds, which a bundle does not hold, are.
-    pub fn resume(&mut self, earlier: Ensemble) {
+    /// are not fitted again, unless their family is not `wanted`. Their votes across the folds,
+    /// which a bundle does not hold, are.
+    pub fn resume(&mut self, earlier: Ensemble, wanted: impl Fn(Family) -> bool) {
         let Parts { preparations, gate: _, members, .. } = earlier.into_parts();
-        for Weighted { mut member, .. } in members {
+        let wanted = members.into_iter().filter(|it| wanted(it.member.family));
+        for Weighted { mut member, .. } in wanted {
             member.preparation = self.keep(preparations[member.preparation].clone());
             self.earlier.push(member);
         }
@@ -303,7 +314,8 @@ impl Workbench {
         seconds += clock() - began;
         let fitted = (self.preparations[member.preparation].clone(), member.model.clone());
         let held_out = self.votes(family, fitted, &self.material.held_out.samples)?;
-        self.standing.push(Standing { member, across, held_out, fit_seconds: seconds });
+        let recipe = recipe.clone();
+        self.standing.push(Standing { member, recipe, across, held_out, fit_seconds: seconds });
         Ok(())
     }
 
@@ -400,6 +412,7 @@ impl Workbench {
         let members = self.standing.iter().zip(&weights).enumerate();
         let members = members.map(|(index, (standing, &weight))| MemberMeasure {
             family: standing.member.family,
+            recipe: standing.recipe.clone(),
             weight,
             accuracy: Confusion::of(classes, truth, &standing.across).accuracy().value(),
             fit_seconds: standing.fit_seconds,

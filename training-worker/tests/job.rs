@@ -311,6 +311,59 @@ async fn nothing_missing_is_published_as_it_stands() {
 }
 
 #[tokio::test]
+async fn a_search_tells_its_trials_and_a_later_attempt_does_not_make_them_again() {
+    let brief = TrainingJob { trials_max: 14, ..job(&["ridge", "knn"]) };
+    let (scheduler, address) = scheduler(brief).start().await;
+    assert_eq!(train(address, 1).await, Exit::Drained);
+    let trials = |state: &State| -> Vec<proto::v1::Trial> {
+        state.progress.iter().flat_map(|word| word.trials.clone()).collect()
+    };
+    let (all, last) = {
+        let mut state = scheduler.state();
+        let all = trials(&state);
+        let last = state.published.last().unwrap().clone();
+        // The attempt was lost after six of them.
+        state.job.trials = all[..6].to_vec();
+        (state.attempt, state.progress) = (2, Vec::new());
+        (all, last)
+    };
+    assert!(last.last);
+    let numbers: Vec<u32> = all.iter().map(|trial| trial.number).collect();
+    assert_eq!(numbers, (0..14).collect::<Vec<u32>>());
+    assert!(all.iter().all(|trial| 0 < trial.asked && trial.right <= trial.asked));
+    let settings = &last.report.as_ref().unwrap().members[0].settings;
+    assert!(settings.iter().any(|setting| setting.name == "alpha" || setting.name == "k"));
+
+    assert_eq!(train(address, 2).await, Exit::Drained);
+    let state = scheduler.state();
+    let untimed = |trials: &[proto::v1::Trial]| -> Vec<proto::v1::Trial> {
+        trials.iter().map(|it| proto::v1::Trial { seconds: 0.0, ..it.clone() }).collect()
+    };
+    assert_eq!(untimed(&trials(&state)), untimed(&all[6..]));
+    assert_eq!(state.published.last().unwrap().digest, last.digest);
+}
+
+#[tokio::test]
+async fn a_retraining_starts_from_the_settings_that_are_served() {
+    let (scheduler, address) = scheduler(job(&["knn"])).start().await;
+    let setting = |name: &str, value| proto::v1::Setting { name: name.to_owned(), value };
+    let served = proto::v1::Settings {
+        family: "knn".to_owned(),
+        settings: vec![setting("k", 9.0), setting("components", 64.0)],
+    };
+    scheduler.state().job.baseline_settings = vec![served.clone()];
+    assert_eq!(train(address, 1).await, Exit::Drained);
+    let state = scheduler.state();
+    let report = state.published[0].report.clone().unwrap();
+    assert_eq!(report.members[0].settings, served.settings);
+    let ensemble = decode(&state, &state.published[0].digest);
+    let models::Model::Knn(knn) = &ensemble.members()[0].member.model else {
+        panic!("knn was asked for")
+    };
+    assert_eq!(knn.k, 9);
+}
+
+#[tokio::test]
 async fn a_retraining_publishes_one_candidate_compared_with_what_is_served() {
     let (scheduler, address) = scheduler(job(&["ridge", "forest"])).start().await;
     assert_eq!(train(address, 1).await, Exit::Drained);

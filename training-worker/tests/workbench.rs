@@ -136,7 +136,7 @@ fn members_of_an_earlier_attempt_are_taken_over_as_they_are() {
     let earlier = assembled(&material, &[Family::Ridge, Family::Mlp]);
     let terms = Terms { seed: 3, threads: 1, missed_events_max: 0.05 };
     let mut bench = Workbench::new(material, terms);
-    bench.resume(earlier.ensemble.clone());
+    bench.resume(earlier.ensemble.clone(), |_| true);
     assert_eq!(bench.taken_over(), [Family::Ridge, Family::Mlp]);
     assert!(bench.families().is_empty());
     for family in [Family::Ridge, Family::Mlp] {

@@ -26,7 +26,21 @@ pub(super) fn training(event: &v1::TrainingEvent) -> Value {
         "done": event.done, "total": event.total, "seconds": event.seconds,
         "revision": (event.revision != 0).then_some(event.revision),
         "device": some(&event.device), "report": event.report.as_ref().map(report),
+        "trial": event.trial.as_ref().map(trial),
     })
+}
+
+/// Settings that were tried.
+pub(super) fn trial(trial: &v1::Trial) -> Value {
+    let v1::Settings { family, settings } = trial.settings.clone().unwrap_or_default();
+    json!({
+        "number": trial.number, "family": family, "settings": named(&settings),
+        "part": trial.part, "right": trial.right, "asked": trial.asked, "seconds": trial.seconds,
+    })
+}
+
+fn named(settings: &[v1::Setting]) -> Value {
+    settings.iter().map(|it| (it.name.clone(), json!(it.value))).collect()
 }
 
 /// What was measured of a bundle.
@@ -36,6 +50,7 @@ pub(super) fn report(report: &v1::RevisionReport) -> Value {
             "family": member.family, "weight": member.weight,
             "validation_accuracy": member.validation_accuracy,
             "fit_seconds": member.fit_seconds, "bytes": member.bytes,
+            "settings": named(&member.settings),
             "work": member.work.as_ref().map(work),
         })).collect::<Value>(),
         "frontier": report.frontier.iter().map(|subset| json!({

@@ -90,7 +90,7 @@ impl Controller {
             };
             if retrain::due(facts) {
                 let reason = format!("{} new corrections", book.corrections_since);
-                let queue = QueueJob { task: name.clone(), reason };
+                let queue = QueueJob { task: name.clone(), reason, search: false };
                 self.consume("queue a training", self.desk.registry.ask(queue).await);
             }
         }

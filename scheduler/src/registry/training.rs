@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kameo::message::{Context, Message};
 use models::Subset;
 use prost::Message as _;
-use proto::v1::{PairedComparison, RevisionReport};
+use proto::v1::{PairedComparison, RevisionReport, Trial};
 use serde_json::json;
 
 use super::{Change, Registry, RegistryError, signed};
@@ -13,7 +13,7 @@ use crate::{
     books::TaskBook,
     jobs::{Baseline, Job, Outcome, State},
     journal::Entry,
-    release,
+    release, trials,
 };
 
 /// Queue a training of this task, unless one is under way.
@@ -22,6 +22,8 @@ pub struct QueueJob {
     pub task: String,
     /// Why.
     pub reason: String,
+    /// Whether better settings may be searched for; else those that are served are fitted again.
+    pub search: bool,
 }
 
 /// Give a queued job to a device.
@@ -74,6 +76,16 @@ pub struct RecordStep {
     pub total: u32,
 }
 
+/// A trial of a job's search has ended.
+pub struct RecordTrial {
+    /// The job.
+    pub job: String,
+    /// The attempt.
+    pub attempt: u64,
+    /// What was tried, and how it did; checked.
+    pub trial: Trial,
+}
+
 /// Release this bundle, if the rules allow it.
 pub struct Publish {
     /// The job.
@@ -108,7 +120,7 @@ impl Message<QueueJob> for Registry {
 
     async fn handle(
         &mut self,
-        QueueJob { task: name, reason }: QueueJob,
+        QueueJob { task: name, reason, search }: QueueJob,
         _: &mut Context<Self, Self::Reply>,
     ) -> Self::Reply {
         let book = self.task(&name)?;
@@ -155,6 +167,7 @@ impl Message<QueueJob> for Registry {
             task: name.clone(),
             ordinal: ordinal.unsigned_abs(),
             reason: reason.clone(),
+            search,
             state: State::Queued,
             attempt: 0,
             device: None,
@@ -279,6 +292,23 @@ impl Message<RecordStep> for Registry {
         let seconds = seconds(&job, change.now_ms);
         let detail = json!({ "done": done, "total": total, "seconds": seconds });
         change.record(&[about(&job, "training.step", step, detail)]).await?;
+        self.commit(change, &[]).await
+    }
+}
+
+impl Message<RecordTrial> for Registry {
+    type Reply = Result<(), RegistryError>;
+
+    async fn handle(
+        &mut self,
+        RecordTrial { job: id, attempt, trial }: RecordTrial,
+        _: &mut Context<Self, Self::Reply>,
+    ) -> Self::Reply {
+        let job = self.running(&id, attempt)?;
+        let mut change = self.change().await?;
+        let seconds = seconds(&job, change.now_ms);
+        let detail = json!({ "seconds": seconds, "trial": trials::detail(&trial) });
+        change.record(&[about(&job, trials::KIND, trials::text(&trial), detail)]).await?;
         self.commit(change, &[]).await
     }
 }

@@ -16,6 +16,7 @@ use crate::{
     journal::{self, Event, Filter},
     registry::{self, ApplyTask, QueueJob, RemoveTask, Rollback, Summary, no_task},
     task_file::Task,
+    trials,
 };
 
 /// How long an admission waits until a device that is there has been measured.
@@ -122,7 +123,7 @@ impl Admin for Services {
         request: Request<v1::StartTrainingRequest>,
     ) -> Result<Response<v1::StartTrainingReply>, Status> {
         let task = request.into_inner().task;
-        let queue = QueueJob { task, reason: "asked for".to_owned() };
+        let queue = QueueJob { task, reason: "asked for".to_owned(), search: true };
         let job = asked(self.registry.ask(queue).await)?;
         self.nudge.notify_one();
         Ok(Response::new(v1::StartTrainingReply { job }))
@@ -444,6 +445,7 @@ impl Services {
             revision,
             report,
             device: event.device,
+            trial: trials::of_detail(&detail),
         }))
     }
 }

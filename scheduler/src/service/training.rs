@@ -16,8 +16,9 @@ use crate::{
     error::{asked, bundle_error, malformed, state_error, told},
     jobs::Job,
     journal,
-    registry::{Begin, FailAttempt, Publish, Published, RecordStep, Work},
-    trainer,
+    registry::{Begin, FailAttempt, Publish, Published, RecordStep, RecordTrial, Work},
+    task_file::TRIALS_MAX,
+    trainer, trials,
 };
 
 /// Chunks that wait for a slow receiver.
@@ -42,6 +43,14 @@ impl Training for Services {
             .and_then(|device| Some(self.vault.books().devices.get(device)?.cpu_cores));
         let policy = &book.task.policy;
         let schema = &book.task.schema;
+        let served = job.baseline.and(book.current.as_ref());
+        let baseline_settings = served.into_iter().flat_map(|it| &it.report.members);
+        let baseline_settings = baseline_settings
+            .map(|member| v1::Settings {
+                family: member.family.clone(),
+                settings: member.settings.clone(),
+            })
+            .collect();
         let bytes = |digest: Option<[u8; 32]>| {
             digest.map(|digest| digest.to_vec().into()).unwrap_or_default()
         };
@@ -67,6 +76,9 @@ impl Training for Services {
                 .unwrap_or_default(),
             baseline_gated: job.baseline.is_some_and(|baseline| baseline.gated),
             threads: trainer::threads(cores.unwrap_or(1.0)),
+            trials_max: if job.search { policy.train.trials } else { 0 },
+            trials: self.trials(&job).await?,
+            baseline_settings,
         }))
     }
 
@@ -139,6 +151,13 @@ impl Training for Services {
             return Ok(Response::new(v1::ProgressReply { stop: true }));
         }
         told(self.controller.ask(JobHeard { job: job.clone(), attempt }).await)?;
+        for trial in message.trials {
+            trials::check(&trial).map_err(Status::invalid_argument)?;
+            asked(self.registry.ask(RecordTrial { job: job.clone(), attempt, trial }).await)?;
+        }
+        if message.fault.is_empty() && message.step.is_empty() {
+            return Ok(Response::new(v1::ProgressReply { stop: false }));
+        }
         if message.fault.is_empty() {
             let step = RecordStep {
                 job,
@@ -163,6 +182,21 @@ impl Services {
         let work = asked(self.registry.ask(Begin { job: job.to_owned(), attempt }).await)?;
         told(self.controller.ask(JobHeard { job: job.to_owned(), attempt }).await)?;
         Ok(work)
+    }
+
+    /// The trials that attempts at `job` have made, in the order in which they were made.
+    async fn trials(&self, job: &Job) -> Result<Vec<v1::Trial>, Status> {
+        let details: Vec<String> = sqlx::query_scalar(
+            "SELECT detail FROM events WHERE job = ? AND kind = ? ORDER BY sequence LIMIT ?",
+        )
+        .bind(&job.id)
+        .bind(trials::KIND)
+        .bind(TRIALS_MAX)
+        .fetch_all(self.vault.state.readers())
+        .await
+        .map_err(|error| state_error(&error))?;
+        let read = |detail: &String| trials::of_detail(&serde_json::from_str(detail).ok()?);
+        Ok(details.iter().filter_map(read).collect())
     }
 
     async fn amounts(&self, job: &Job, book: &TaskBook) -> Result<(u64, u64), Status> {

@@ -26,6 +26,7 @@ struct Standing {
     device: String,
     /// The newest revision that it released.
     released: u64,
+    trials: Vec<v1::Trial>,
 }
 
 /// Shows them.
@@ -47,8 +48,17 @@ pub(super) async fn run(task: Option<&str>, call: &Call) -> Result<Outcome, Fail
         output::json(&standings.iter().map(json_of).collect())?;
         return Ok(Outcome::Done);
     }
-    let mut table =
-        Table::new(&["job", "task", "state", ">step", ">seconds", ">revision", "device", "last"]);
+    let mut table = Table::new(&[
+        "job",
+        "task",
+        "state",
+        ">step",
+        ">trials",
+        ">seconds",
+        ">revision",
+        "device",
+        "last",
+    ]);
     for it in &standings {
         let Standing { last, device, .. } = it;
         table.row([
@@ -56,6 +66,7 @@ pub(super) async fn run(task: Option<&str>, call: &Call) -> Result<Outcome, Fail
             last.task.clone(),
             state(it).to_owned(),
             if last.total == 0 { String::new() } else { format!("{}/{}", last.done, last.total) },
+            if it.trials.is_empty() { String::new() } else { it.trials.len().to_string() },
             format!("{:.1}", last.seconds),
             view::revision(it.released),
             device.clone(),
@@ -63,7 +74,40 @@ pub(super) async fn run(task: Option<&str>, call: &Call) -> Result<Outcome, Fail
         ]);
     }
     table.print("nothing is being trained and nothing was; see also `sensemble events`")?;
+    if let [it] = standings.as_slice()
+        && !it.trials.is_empty()
+    {
+        print_trials(&it.trials)?;
+    }
     Ok(Outcome::Done)
+}
+
+/// What the search of one training has tried, the best of each family first.
+fn print_trials(trials: &[v1::Trial]) -> Result<(), Failure> {
+    output::line("")?;
+    let mut table = Table::new(&["family", ">trial", "rows", ">right", ">of", "settings"]);
+    let mut trials: Vec<&v1::Trial> = trials.iter().collect();
+    let family = |trial: &v1::Trial| trial.settings.as_ref().map_or("", |it| &it.family).to_owned();
+    #[expect(clippy::cast_precision_loss, reason = "counts of rows")]
+    let share = |trial: &v1::Trial| trial.right as f64 / trial.asked.max(1) as f64;
+    trials.sort_by(|a, b| {
+        family(a).cmp(&family(b)).then(a.part.cmp(&b.part)).then(share(b).total_cmp(&share(a)))
+    });
+    for trial in trials {
+        let settings = trial.settings.iter().flat_map(|it| &it.settings);
+        let settings: Vec<String> =
+            settings.map(|it| format!("{} {:.3e}", it.name, it.value)).collect();
+        table.row([
+            family(trial),
+            trial.number.to_string(),
+            if trial.part { "a part" } else { "all" }.to_owned(),
+            if trial.asked == 0 { "not fitted".to_owned() } else { output::percent(share(trial)) },
+            trial.asked.to_string(),
+            settings.join(", "),
+        ]);
+    }
+    table.print("nothing was tried")?;
+    Ok(())
 }
 
 fn json_of(it: &Standing) -> Value {
@@ -71,6 +115,7 @@ fn json_of(it: &Standing) -> Value {
         "job": it.last.job, "task": it.last.task, "state": state(it), "done": it.last.done,
         "total": it.last.total, "seconds": it.last.seconds, "device": it.device,
         "revision": (it.released != 0).then_some(it.released), "text": it.last.text,
+        "trials": it.trials.iter().map(view::trial).collect::<Value>(),
     })
 }
 
@@ -110,7 +155,7 @@ async fn standing(admin: &Admin, job: &str) -> Result<Option<Standing>, Failure>
         events => events?,
     };
     let mut last = None;
-    let (mut device, mut released) = (String::new(), 0);
+    let (mut device, mut released, mut trials) = (String::new(), 0, Vec::new());
     let ended = loop {
         match timeout(PAUSE, events.next()).await {
             Err(_) => break false,
@@ -122,9 +167,10 @@ async fn standing(admin: &Admin, job: &str) -> Result<Option<Standing>, Failure>
                     device.clone_from(&event.device);
                 }
                 released = released.max(event.revision);
+                trials.extend(event.trial.clone());
                 last = Some(event);
             }
         }
     };
-    Ok(last.map(|last| Standing { last, ended, device, released }))
+    Ok(last.map(|last| Standing { last, ended, device, released, trials }))
 }

@@ -105,7 +105,7 @@ impl Watch {
         }
         let now = (event.done, event.text.clone());
         // A step that goes on is not news, and the bar tells steps better.
-        let step = event.kind == "step";
+        let step = event.kind == "step" || event.kind == "trial";
         if !step || (self.steps && self.last != now) {
             let line = format!("{:>8.1} s  {}", event.seconds, told(event));
             self.bar.suspend(|| output::line(line))?;

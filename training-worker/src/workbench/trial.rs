@@ -1,0 +1,90 @@
+//! Trials: how a recipe does on one fold, before it is worth a member.
+
+use models::metrics::Share;
+
+use super::{BenchError, Effort, Ground, Workbench};
+use crate::{
+    draw::hash,
+    fit::{Recipe, Stop},
+    material::Lessons,
+    search::{Rung, THIN},
+};
+
+/// Fewer rows are never thinned.
+const ROWS_MIN: usize = 2_000;
+
+impl Workbench {
+    /// Fits `recipe` on the rows outside the first fold, or on a part of them, and asks it about the
+    /// rows of the fold: how many were answered rightly. Nothing of it stays.
+    ///
+    /// # Errors
+    ///
+    /// [`BenchError`], after which the workbench is as before.
+    pub fn trial(&mut self, recipe: &Recipe, rung: Rung, stop: &Stop) -> Result<Share, BenchError> {
+        let family = recipe.family();
+        let classes = self.material.schema.classes().len();
+        let seed = hash(&[self.terms.seed, family as u64]);
+        let effort = Effort { seed, threads: self.terms.threads, stop };
+        let across = &self.material.folds[0];
+        let ground = match rung {
+            Rung::Part => self.thin.get_or_insert_with(|| Ground::of(&thin(&across.lessons))),
+            Rung::Whole => &mut self.folds[0],
+        };
+        let fitted = ground.fit(recipe, classes, |class| class, &effort)?;
+        let votes = self.votes(family, fitted, &across.checks.samples)?;
+        let right = votes.iter().zip(&across.checks.truth).filter(|(vote, truth)| vote == truth);
+        let count = |rows: usize| u64::try_from(rows).unwrap_or(u64::MAX);
+        Ok(Share { hits: count(right.count()), of: count(votes.len()) })
+    }
+
+    /// Adds a member like [`Workbench::add`], instead of the one of its family that stands: the better
+    /// of the two stays. Whether the new one is better.
+    ///
+    /// # Errors
+    ///
+    /// [`BenchError`], after which the workbench is as before.
+    pub fn improve(
+        &mut self,
+        recipe: &Recipe,
+        stop: &Stop,
+        clock: &dyn Fn() -> f64,
+    ) -> Result<bool, BenchError> {
+        let family = recipe.family();
+        let before = self.standing.iter().position(|it| it.member.family == family);
+        self.add(recipe, stop, clock)?;
+        let Some(before) = before else { return Ok(true) };
+        let right = |at: usize| {
+            let votes = self.standing[at].across.iter().zip(&self.truth);
+            votes.filter(|(vote, truth)| vote == truth).count()
+        };
+        let new = self.standing.len() - 1;
+        if right(before) < right(new) {
+            // In the place of the old one: the order of members does not change.
+            self.standing.swap_remove(before);
+            Ok(true)
+        } else {
+            self.standing.truncate(new);
+            Ok(false)
+        }
+    }
+}
+
+/// One row in [`THIN`] of each class, where there are enough.
+fn thin(lessons: &Lessons) -> Lessons {
+    if lessons.labels.len() < ROWS_MIN {
+        return lessons.clone();
+    }
+    let mut seen = std::collections::BTreeMap::<u16, usize>::new();
+    let mut rows = Vec::with_capacity(lessons.labels.len() / THIN + 1);
+    for (row, &label) in lessons.labels.iter().enumerate() {
+        let count = seen.entry(label).or_default();
+        if count.is_multiple_of(THIN) {
+            rows.push(row);
+        }
+        *count += 1;
+    }
+    Lessons {
+        samples: lessons.samples.select(&rows),
+        labels: rows.iter().map(|&row| lessons.labels[row]).collect(),
+    }
+}
