@@ -25,6 +25,8 @@ pub(crate) struct Ask {
     pub(crate) script: PathBuf,
     /// Why the peers are not asked.
     pub(crate) without_peers: Option<String>,
+    /// Take what the peers reached in an earlier run over the same rows.
+    pub(crate) known_peers: bool,
     pub(crate) quick: bool,
     pub(crate) sets: Vec<Which>,
 }
@@ -39,6 +41,7 @@ impl Default for Ask {
             python: None,
             script: "benches/peers/learn.py".into(),
             without_peers: None,
+            known_peers: false,
             quick: false,
             sets: Which::REAL.to_vec(),
         }
@@ -96,7 +99,11 @@ struct Summary {
 
 pub(crate) fn run(ask: &Ask) -> Result<(), Fault> {
     let mut bench = Bench {
-        peers: ask.python.clone().map(|python| Peers { python, script: ask.script.clone() }),
+        peers: ask.python.clone().map(|python| Peers {
+            python,
+            script: ask.script.clone(),
+            known: ask.known_peers,
+        }),
         ask,
         found: Vec::new(),
         skipped: Vec::new(),
@@ -148,8 +155,10 @@ impl Bench<'_> {
         found.map_err(|fault| self.skip(format!("{what}: {fault}"))).ok()
     }
 
-    fn folder(&self, name: &str) -> Folder {
-        Folder(self.ask.work.join(name))
+    /// Where the rows of a set are; fewer rows are another place.
+    fn folder(&self, which: Which) -> Folder {
+        let size = if self.ask.quick && which == Which::Mnist { "-quick" } else { "" };
+        Folder(self.ask.work.join(format!("{}{size}", which.name())))
     }
 
     fn set(&mut self, which: Which) -> Result<(), Fault> {
@@ -160,7 +169,7 @@ impl Bench<'_> {
                 return Ok(());
             }
         };
-        let folder = self.folder(which.name());
+        let folder = self.folder(which);
         folder.write(&set)?;
         let mut found = Findings {
             set: which.name().to_owned(),
@@ -220,7 +229,16 @@ impl Bench<'_> {
             PeerLine::Automl(automl) => found.automl = Some(automl),
             PeerLine::Failed { failed } => self.skip(format!("the peers' {failed}: see above")),
         });
-        self.keep("the peers' families", asked);
+        self.note(asked, found.title.as_str());
+    }
+
+    /// Says when the peers were not asked in this run.
+    fn note(&mut self, asked: Result<bool, Fault>, what: &str) {
+        match asked {
+            Ok(true) => {}
+            Ok(false) => println!("The peers' figures ({what}) are those of an earlier run.\n"),
+            Err(fault) => self.skip(format!("the peers, {what}: {fault}")),
+        }
     }
 
     /// The same time and the same threads for an AutoML peer and for us.
@@ -234,7 +252,7 @@ impl Bench<'_> {
             return;
         }
         let Some(peers) = self.peers.clone() else { return };
-        let folder = self.folder(Which::HaptSix.name());
+        let folder = self.folder(Which::HaptSix);
         let (seconds, jobs) = (AUTOML_S.to_string(), AUTOML_JOBS.to_string());
         let mut theirs = None;
         let asked = peers.ask("automl", &folder, &[&seconds, &jobs], AUTOML_JOBS, |line| {
@@ -242,7 +260,7 @@ impl Bench<'_> {
                 theirs = Some(automl);
             }
         });
-        self.keep("FLAML", asked);
+        self.note(asked, "FLAML");
         let words = ["training", &jobs, &seconds];
         let ours = self.keep("ours in that time", ours::<Training>(&words, &folder));
         let found = &mut self.found[at];

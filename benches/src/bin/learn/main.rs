@@ -30,7 +30,7 @@ use crate::{
 
 const USAGE: &str = "\
 learn [--data DIR] [--quick] [--json FILE] [--sets NAME,NAME] [--work DIR] [--pictures DIR]
-      [--python PROGRAM --script FILE | --without-peers REASON]
+      [--known-peers] [--python PROGRAM --script FILE | --without-peers REASON]
 ";
 
 fn main() -> ExitCode {
@@ -82,6 +82,7 @@ fn ask(words: &[&str]) -> Result<Ask, Fault> {
             "--script" => ask.script = PathBuf::from(value()?),
             "--without-peers" => ask.without_peers = Some(value()?.to_owned()),
             "--quick" => ask.quick = true,
+            "--known-peers" => ask.known_peers = true,
             "--sets" => {
                 ask.sets = value()?.split(',').map(known).collect::<Result<_, Fault>>()?;
             }

@@ -1,6 +1,7 @@
 //! Both sides as processes: each of our measurements in a child of this program, the peers in Python.
 
 use std::{
+    fs,
     io::{BufRead, BufReader},
     path::PathBuf,
     process::{Command, Stdio},
@@ -29,10 +30,13 @@ pub(crate) fn ours<T: DeserializeOwned>(words: &[&str], folder: &Folder) -> Resu
 pub(crate) struct Peers {
     pub(crate) python: PathBuf,
     pub(crate) script: PathBuf,
+    /// Take what an earlier run over the same rows found, where there is one.
+    pub(crate) known: bool,
 }
 
 impl Peers {
-    /// Runs `learn.py WHAT FOLDER REST`, gives each line to `each` as soon as it comes.
+    /// Runs `learn.py WHAT FOLDER REST`, gives each line to `each` as soon as it comes. Whether they
+    /// were asked now, not in an earlier run.
     pub(crate) fn ask(
         &self,
         what: &str,
@@ -40,7 +44,14 @@ impl Peers {
         rest: &[&str],
         jobs: usize,
         mut each: impl FnMut(PeerLine),
-    ) -> Result<(), Fault> {
+    ) -> Result<bool, Fault> {
+        let kept = folder.0.join(format!("peers-{what}.jsonl"));
+        if self.known && kept.exists() {
+            for line in fs::read_to_string(&kept)?.lines() {
+                each(serde_json::from_str(line)?);
+            }
+            return Ok(false);
+        }
         let mut command = Command::new(&self.python);
         command.args(["-W", "ignore"]).arg(&self.script).arg(what).arg(&folder.0).args(rest);
         for library in ["OMP", "OPENBLAS", "MKL"] {
@@ -48,10 +59,17 @@ impl Peers {
         }
         let mut child = command.stdout(Stdio::piped()).spawn()?;
         let lines = child.stdout.take().ok_or("its output was not piped")?;
+        let mut found = String::new();
         for line in BufReader::new(lines).lines() {
-            each(serde_json::from_str(&line?)?);
+            let line = line?;
+            each(serde_json::from_str(&line)?);
+            found = found + &line + "\n";
         }
         let status = child.wait()?;
-        if status.success() { Ok(()) } else { Err(format!("the peers ended with {status}").into()) }
+        if !status.success() {
+            return Err(format!("the peers ended with {status}").into());
+        }
+        fs::write(kept, found)?;
+        Ok(true)
     }
 }
