@@ -2,65 +2,67 @@
 
 use models::ShapeError;
 
-use crate::Window;
+use crate::{Stretch, Window};
 
-/// Takes samples one by one and gives the features of each window as soon as it is whole.
+/// Takes samples one by one and gives the features of each stretch as soon as it is whole.
 ///
-/// Holds one window of samples, never more. What it gives is what [`Window::batch`] gives for the
-/// same samples: both call [`Window::features`].
+/// Holds two stretches of samples, never more. What it gives is what [`Stretch::batch`] gives for
+/// the same samples: both call [`Stretch::features`].
 #[derive(Clone, Debug)]
-pub struct Slide {
-    window: Window,
-    /// The last samples, oldest first, at most one window of them.
+pub struct Slide<S = Window> {
+    stretch: S,
+    /// The last samples, oldest first: those of one stretch, and older ones that are dropped all
+    /// at once, because to drop each by itself would move the whole stretch for every sample.
     samples: Vec<f32>,
-    /// Samples to take until the next window is whole.
+    /// Samples to take until the next stretch is whole.
     missing: usize,
 }
 
-impl Slide {
+impl<S: Stretch> Slide<S> {
     /// A slide that has seen nothing.
     #[must_use]
-    pub fn new(window: Window) -> Self {
-        let missing = window.length();
-        Self { window, samples: Vec::new(), missing }
+    pub fn new(stretch: S) -> Self {
+        let missing = stretch.length();
+        Self { stretch, samples: Vec::new(), missing }
     }
 
     /// What it slides.
     #[must_use]
-    pub fn window(&self) -> &Window {
-        &self.window
+    pub fn window(&self) -> &S {
+        &self.stretch
     }
 
-    /// Takes the next sample; gives the features of the window that it completes, if it does.
+    /// Takes the next sample; gives the features of the stretch that it completes, if it does.
     ///
     /// # Errors
     ///
     /// [`ShapeError::Width`] unless there is one value per channel, [`ShapeError::NotFinite`] for
     /// NaN or an infinity. A sample that is refused changes nothing.
     pub fn push(&mut self, sample: &[f32]) -> Result<Option<Vec<f32>>, ShapeError> {
-        let width = self.window.channels().len();
+        let width = self.stretch.channels();
         if sample.len() != width {
             return Err(ShapeError::Width { expected: width, actual: sample.len() });
         }
         if let Some(column) = sample.iter().position(|value| !value.is_finite()) {
             return Err(ShapeError::NotFinite { row: 0, column });
         }
-        if self.samples.len() == self.window.length() * width {
-            self.samples.drain(..width);
+        let whole = self.stretch.length() * width;
+        if self.samples.len() == 2 * whole {
+            self.samples.drain(..whole + width);
         }
         self.samples.extend_from_slice(sample);
         self.missing -= 1;
         if self.missing > 0 {
             return Ok(None);
         }
-        self.missing = self.window.step();
-        self.window.features(&self.samples).map(Some)
+        self.missing = self.stretch.step();
+        self.stretch.features(&self.samples[self.samples.len() - whole..]).map(Some)
     }
 
     /// Forgets what it has seen: after a gap in the stream no window may reach across it.
     pub fn reset(&mut self) {
         self.samples.clear();
-        self.missing = self.window.length();
+        self.missing = self.stretch.length();
     }
 }
 
@@ -70,10 +72,35 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::Detail;
 
     fn window(channels: usize, length: u32, step: u32) -> Window {
         let names = (0..channels).map(|channel| format!("c{channel}")).collect();
-        Window::new(names, 1.0, f64::from(length), f64::from(step)).unwrap()
+        window_of(names, length, step, Detail::Brief)
+    }
+
+    fn window_of(names: Vec<String>, length: u32, step: u32, detail: Detail) -> Window {
+        Window::new(names, 1.0, f64::from(length), f64::from(step), detail).unwrap()
+    }
+
+    fn streamed_equals_recorded(window: Window, values: &[f32]) -> Result<(), TestCaseError> {
+        let channels = Stretch::channels(&window);
+        let rows = values.len() / channels;
+        let samples = Features::new(channels, values[..rows * channels].to_vec()).unwrap();
+        let recorded = window.batch(&samples).unwrap();
+
+        let mut slide = Slide::new(window);
+        let mut streamed = Vec::new();
+        for row in samples.rows() {
+            if let Some(features) = slide.push(row).unwrap() {
+                streamed.extend(features);
+            }
+            prop_assert!(slide.samples.len() <= 2 * slide.window().length() * channels);
+        }
+        let bits = |values: &[f32]| values.iter().map(|it| it.to_bits()).collect::<Vec<_>>();
+        prop_assert_eq!(bits(recorded.values()), bits(&streamed));
+        prop_assert!(recorded.values().iter().all(|value| value.is_finite()));
+        Ok(())
     }
 
     proptest! {
@@ -84,20 +111,18 @@ mod tests {
             step in 1_u32..12,
             values in proptest::collection::vec(-1e9_f32..1e9, 0..200),
         ) {
-            let rows = values.len() / channels;
-            let samples = Features::new(channels, values[..rows * channels].to_vec()).unwrap();
-            let window = window(channels, length, step);
-            let recorded = window.batch(&samples).unwrap();
+            streamed_equals_recorded(window(channels, length, step), &values)?;
+        }
 
-            let mut slide = Slide::new(window);
-            let mut streamed = Vec::new();
-            for row in samples.rows() {
-                if let Some(features) = slide.push(row).unwrap() {
-                    streamed.extend(features);
-                }
-                prop_assert!(slide.samples.len() <= slide.window.length() * channels);
-            }
-            prop_assert_eq!(recorded.values(), streamed.as_slice());
+        #[test]
+        fn a_stream_of_motion_gives_what_the_recording_gives(
+            length in 2_u32..40,
+            step in 1_u32..12,
+            values in proptest::collection::vec(proptest::num::f32::NORMAL
+                | proptest::num::f32::ZERO | proptest::num::f32::SUBNORMAL, 0..400),
+        ) {
+            let names = ["acc_x", "acc_y", "acc_z", "other"].map(str::to_owned).to_vec();
+            streamed_equals_recorded(window_of(names, length, step, Detail::Full), &values)?;
         }
     }
 

@@ -2,12 +2,19 @@
 
 use models::{Features, ShapeError};
 
-use crate::Statistic;
+use crate::{
+    Statistic,
+    portrait::{Portrait, repeated},
+    stretch::Stretch,
+};
 
 /// Most channels of a window.
 pub const CHANNELS_MAX: usize = 4096;
 /// Most samples of a window, and most samples from one window to the next.
 pub const SAMPLES_MAX: usize = 1 << 20;
+
+/// Most samples a second: a rate above it is a typing error.
+pub const RATE_HZ_MAX: f64 = 1e9;
 
 /// A window over channels that are sampled together: what a sensor's stream is cut into.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,6 +23,35 @@ pub struct Window {
     rate_hz: f64,
     length: usize,
     step: usize,
+    /// `None` when only [`Statistic`]s are wanted.
+    portrait: Option<Portrait>,
+}
+
+/// How much is said of a window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Detail {
+    /// The seven [`Statistic`]s of each channel: for slow or short windows, such as telemetry.
+    Brief,
+    /// Course, spectrum, jerk, vectors and correlations ([`crate::portrait`]): for motion.
+    #[default]
+    Full,
+}
+
+impl Detail {
+    /// Its name in a task file.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Brief => "brief",
+            Self::Full => "full",
+        }
+    }
+
+    /// The detail with this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Brief, Self::Full].into_iter().find(|it| it.name() == name)
+    }
 }
 
 /// Why there is no such window.
@@ -28,13 +64,13 @@ pub enum WindowError {
         found: usize,
     },
     /// The same name twice: its features could not be told apart.
-    #[error("the channel {name:?} stands twice")]
+    #[error("two features would be called {name:?}: name the channels differently")]
     Repeated {
         /// The name.
         name: String,
     },
     /// A rate that is no rate.
-    #[error("rate_hz = {rate_hz} must be a finite number above 0")]
+    #[error("rate_hz = {rate_hz} must be a number above 0 and at most {RATE_HZ_MAX}")]
     Rate {
         /// What was asked for.
         rate_hz: f64,
@@ -65,20 +101,25 @@ impl Window {
         rate_hz: f64,
         length_s: f64,
         step_s: f64,
+        detail: Detail,
     ) -> Result<Self, WindowError> {
         if channels.is_empty() || CHANNELS_MAX < channels.len() {
             return Err(WindowError::Channels { found: channels.len() });
         }
-        let mut seen = std::collections::BTreeSet::new();
-        if let Some(name) = channels.iter().find(|name| !seen.insert(name.as_str())) {
-            return Err(WindowError::Repeated { name: name.clone() });
-        }
-        if !(rate_hz.is_finite() && 0.0 < rate_hz) {
+        if !(0.0 < rate_hz && rate_hz <= RATE_HZ_MAX) {
             return Err(WindowError::Rate { rate_hz });
         }
         let length = samples("length_s", length_s, rate_hz, 2)?;
         let step = samples("step_s", step_s, rate_hz, 1)?;
-        Ok(Self { channels, rate_hz, length, step })
+        let portrait = match detail {
+            Detail::Brief => None,
+            Detail::Full => Some(Portrait::new(&channels, length, rate_hz)),
+        };
+        let window = Self { channels, rate_hz, length, step, portrait };
+        match repeated(&window.feature_names()) {
+            Some(name) => Err(WindowError::Repeated { name: name.clone() }),
+            None => Ok(window),
+        }
     }
 
     /// The channels, in the order of a sample's values.
@@ -93,88 +134,77 @@ impl Window {
         self.rate_hz
     }
 
-    /// Samples in a window.
+    /// How much is said of a window.
     #[must_use]
-    pub fn length(&self) -> usize {
-        self.length
+    pub fn detail(&self) -> Detail {
+        if self.portrait.is_some() { Detail::Full } else { Detail::Brief }
     }
 
-    /// Samples from the beginning of a window to the beginning of the next.
-    #[must_use]
-    pub fn step(&self) -> usize {
-        self.step
-    }
-
-    /// How many features a window has.
-    #[must_use]
-    pub fn width(&self) -> usize {
-        self.channels.len() * Statistic::ALL.len()
-    }
-
-    /// The names of the features, channel by channel: `cpu_user_mean`, `cpu_user_deviation`, …
-    #[must_use]
-    pub fn feature_names(&self) -> Vec<String> {
-        self.channels
-            .iter()
-            .flat_map(|channel| {
-                Statistic::ALL
-                    .iter()
-                    .map(move |statistic| format!("{channel}_{}", statistic.name()))
-            })
-            .collect()
-    }
-
-    /// The features of one window.
-    ///
-    /// # Shapes
-    ///
-    /// `samples` is `[length, channels]`, row-major and finite; the answer has [`Window::width`]
-    /// finite values, in the order of [`Window::feature_names`].
+    /// Features of every whole window of `samples`; see [`Stretch::batch`].
     ///
     /// # Errors
     ///
-    /// [`ShapeError::Ragged`] when `samples` is not exactly one window.
-    pub fn features(&self, samples: &[f32]) -> Result<Vec<f32>, ShapeError> {
+    /// As [`Stretch::batch`].
+    pub fn batch(&self, samples: &Features) -> Result<Features, ShapeError> {
+        Stretch::batch(self, samples)
+    }
+}
+
+impl Stretch for Window {
+    fn channels(&self) -> usize {
+        self.channels.len()
+    }
+
+    fn length(&self) -> usize {
+        self.length
+    }
+
+    fn step(&self) -> usize {
+        self.step
+    }
+
+    /// Channel by channel: `cpu_user_mean`, `cpu_user_deviation`, …
+    fn feature_names(&self) -> Vec<String> {
+        match &self.portrait {
+            Some(portrait) => portrait.names().to_vec(),
+            None => self
+                .channels
+                .iter()
+                .flat_map(|channel| Statistic::ALL.map(|it| format!("{channel}_{}", it.name())))
+                .collect(),
+        }
+    }
+
+    fn width(&self) -> usize {
+        match &self.portrait {
+            Some(portrait) => portrait.names().len(),
+            None => self.channels.len() * Statistic::ALL.len(),
+        }
+    }
+
+    fn features(&self, samples: &[f32]) -> Result<Vec<f32>, ShapeError> {
         let width = self.channels.len();
         if samples.len() != self.length * width {
             return Err(ShapeError::Ragged { values: samples.len(), width: self.length * width });
         }
+        let channel = |at: usize| samples.iter().skip(at).step_by(width);
+        if let Some(portrait) = &self.portrait {
+            let series = |at| channel(at).copied().map(f64::from).collect();
+            return Ok(portrait.features(&(0..width).map(series).collect::<Vec<_>>()));
+        }
         let mut features = Vec::with_capacity(self.width());
         let mut values = Vec::with_capacity(self.length);
-        for channel in 0..width {
+        for at in 0..width {
             values.clear();
-            values.extend(samples.iter().skip(channel).step_by(width));
+            values.extend(channel(at));
             features.extend(Statistic::ALL.iter().map(|it| it.of(&values, self.rate_hz)));
         }
         Ok(features)
     }
-
-    /// The features of every whole window of `samples`, which lie [`Window::step`] apart from the
-    /// first sample on; the same that a [`crate::Slide`] gives for the same samples.
-    ///
-    /// # Errors
-    ///
-    /// [`ShapeError::Width`] when a sample has not one value per channel.
-    pub fn batch(&self, samples: &Features) -> Result<Features, ShapeError> {
-        if samples.width() != self.channels.len() {
-            return Err(ShapeError::Width {
-                expected: self.channels.len(),
-                actual: samples.width(),
-            });
-        }
-        let mut features = Vec::new();
-        let mut begin = 0;
-        while begin + self.length <= samples.len() {
-            let rows = begin * samples.width()..(begin + self.length) * samples.width();
-            features.extend(self.features(&samples.values()[rows])?);
-            begin += self.step;
-        }
-        Features::new(self.width(), features)
-    }
 }
 
 /// `seconds` in whole samples.
-fn samples(
+pub(crate) fn samples(
     what: &'static str,
     seconds: f64,
     rate_hz: f64,
@@ -204,7 +234,7 @@ mod tests {
 
     #[test]
     fn features_are_named_channel_by_channel() {
-        let window = Window::new(names(&["a", "b"]), 10.0, 0.4, 0.2).unwrap();
+        let window = Window::new(names(&["a", "b"]), 10.0, 0.4, 0.2, Detail::Brief).unwrap();
         let feature_names = window.feature_names();
         assert_eq!(feature_names.len(), window.width());
         assert_eq!(feature_names[0], "a_mean");
@@ -220,7 +250,7 @@ mod tests {
 
     #[test]
     fn windows_lie_a_step_apart_and_the_broken_last_one_is_left_out() {
-        let window = Window::new(names(&["a"]), 10.0, 0.4, 0.3).unwrap();
+        let window = Window::new(names(&["a"]), 10.0, 0.4, 0.3, Detail::Brief).unwrap();
         let samples = Features::new(1, (0_u8..12).map(f32::from).collect()).unwrap();
         let features = window.batch(&samples).unwrap();
         let means: Vec<f32> = features.rows().map(|row| row[0]).collect();
@@ -228,27 +258,57 @@ mod tests {
     }
 
     #[test]
+    fn motion_has_a_name_for_every_number() {
+        let six = ["acc_x", "acc_y", "acc_z", "gyro_x", "gyro_y", "gyro_z"];
+        let window = Window::new(names(&six), 50.0, 2.56, 1.28, Detail::Full).unwrap();
+        let feature_names = window.feature_names();
+        assert_eq!((window.length(), window.step()), (128, 64));
+        assert_eq!(feature_names.len(), window.width());
+        // Along z at rest, with a little sway in x.
+        let samples: Vec<f32> =
+            (0_u8..128).flat_map(|t| [f32::from(t % 2) - 0.5, 0.0, 9.81, 0.0, 0.0, 0.0]).collect();
+        let features = window.features(&samples).unwrap();
+        assert_eq!(features.len(), window.width());
+        let named = |name: &str| features[feature_names.iter().position(|it| it == name).unwrap()];
+        assert_eq!(named("acc_z_mean"), 9.81);
+        assert!((named("acc_z_cosine") - 1.0).abs() < 1e-6);
+        assert_eq!(named("acc_x_peak_hz"), 25.0);
+        assert_eq!(named("acc_x_jerk_max"), 50.0);
+        assert!((named("acc_across_mean") - 0.5).abs() < 1e-6);
+        assert_eq!(named("gyro_magnitude_max"), 0.0);
+        assert_eq!(named("acc_x_gyro_z_correlation"), 0.0);
+    }
+
+    #[test]
     fn each_way_of_being_wrong_has_its_name() {
+        let new = |channels, rate_hz, length_s, step_s| {
+            Window::new(channels, rate_hz, length_s, step_s, Detail::Full)
+        };
         let one = || names(&["a"]);
-        assert_eq!(Window::new(vec![], 1.0, 2.0, 1.0), Err(WindowError::Channels { found: 0 }));
+        assert_eq!(new(vec![], 1.0, 2.0, 1.0), Err(WindowError::Channels { found: 0 }));
         assert!(matches!(
-            Window::new(names(&["a", "a"]), 1.0, 2.0, 1.0),
+            new(names(&["a", "a"]), 1.0, 2.0, 1.0),
             Err(WindowError::Repeated { .. })
         ));
         for rate_hz in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-            assert!(matches!(Window::new(one(), rate_hz, 2.0, 1.0), Err(WindowError::Rate { .. })));
+            assert!(matches!(new(one(), rate_hz, 2.0, 1.0), Err(WindowError::Rate { .. })));
         }
         for length_s in [0.0, -1.0, 0.1, f64::NAN, 1e12] {
             assert!(matches!(
-                Window::new(one(), 10.0, length_s, 1.0),
+                new(one(), 10.0, length_s, 1.0),
                 Err(WindowError::Stretch { what: "length_s", .. })
             ));
         }
         assert!(matches!(
-            Window::new(one(), 10.0, 1.0, 0.01),
+            new(one(), 10.0, 1.0, 0.01),
             Err(WindowError::Stretch { what: "step_s", .. })
         ));
-        let window = Window::new(one(), 10.0, 0.4, 0.2).unwrap();
+        let window = new(one(), 10.0, 0.4, 0.2).unwrap();
+        // The jerk of `a` and the channel `a_jerk` would share their names.
+        assert!(matches!(
+            new(names(&["a", "a_jerk"]), 1.0, 2.0, 1.0),
+            Err(WindowError::Repeated { .. })
+        ));
         assert!(matches!(window.features(&[0.0; 3]), Err(ShapeError::Ragged { .. })));
         let wide = Features::new(2, vec![0.0; 8]).unwrap();
         assert!(matches!(window.batch(&wide), Err(ShapeError::Width { .. })));

@@ -3,6 +3,7 @@
 use std::{ops::Range, path::Path};
 
 use client::Admin;
+use signals::Stretch as _;
 
 use super::{
     app::Answer,

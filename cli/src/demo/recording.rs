@@ -2,7 +2,7 @@
 
 use std::{io, path::Path};
 
-use signals::{Slide, Window, WindowError};
+use signals::{Detail, Slide, Stretch as _, Window, WindowError};
 use tokio::task::spawn_blocking;
 
 use super::{
@@ -19,7 +19,7 @@ const SETTLE: usize = 1;
 
 /// A window over `channels` as this demo records them.
 pub(crate) fn window(channels: Vec<String>) -> Result<Window, WindowError> {
-    Window::new(channels, RATE_HZ, LENGTH_S, STEP_S)
+    Window::new(channels, RATE_HZ, LENGTH_S, STEP_S, Detail::Brief)
 }
 
 /// This machine, as windows of its telemetry.
