@@ -12,10 +12,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "sensemble/v1/fleet.proto",
         "sensemble/v1/training.proto",
         "sensemble/v1/admin.proto",
+        "inference/inference.proto",
     ];
     let descriptors = protox::compile(files, ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("sensemble.bin"), descriptors.encode_to_vec())?;
-    tonic_prost_build::configure().bytes(".sensemble.v1").compile_fds(descriptors)?;
+    tonic_prost_build::configure()
+        .bytes(".sensemble.v1")
+        .bytes(".inference")
+        .btree_map(".inference")
+        .compile_fds(descriptors)?;
     Ok(())
 }

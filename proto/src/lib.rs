@@ -1,6 +1,7 @@
 //! The words on the wire.
 //!
-//! [`v1`] is what the `.proto` files say, generated at build time by protox (no `protoc` needed).
+//! [`v1`] is what our own `.proto` files say and [`inference`] the Open Inference Protocol, both
+//! generated at build time by protox (no `protoc` needed).
 //! Messages are untrusted: [`parse`] turns them into domain types once, at the boundary.
 
 pub mod parse;
@@ -13,6 +14,17 @@ pub mod parse;
 )]
 pub mod v1 {
     tonic::include_proto!("sensemble.v1");
+}
+
+/// The generated messages, clients and servers of package `inference`: the Open Inference Protocol,
+/// version 2.
+#[expect(
+    missing_docs,
+    clippy::allow_attributes_without_reason,
+    reason = "generated; the documentation is in the .proto files"
+)]
+pub mod inference {
+    tonic::include_proto!("inference");
 }
 
 /// The compiled `.proto` files, for gRPC server reflection.

@@ -15,6 +15,7 @@ use tokio::{
 };
 
 use crate::{
+    deadline,
     error::PredictError,
     identity::Ids,
     receipt::Receipt,
@@ -52,12 +53,28 @@ pub(crate) struct Admitted<'a> {
     _permit: SemaphorePermit<'a>,
 }
 
+/// Many samples of one task, as they came.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    pub(crate) task: String,
+    /// The revision, where only one will do; else empty.
+    pub(crate) version: String,
+    pub(crate) width: usize,
+    /// Row-major.
+    pub(crate) values: Vec<f32>,
+    /// When the request was read.
+    pub(crate) since: Instant,
+    /// When an answer is of no use any more.
+    pub(crate) deadline: Option<Instant>,
+}
+
 /// The samples of one request, whole and finite, and what will answer all of them.
 struct Request {
     served: Arc<Served>,
     samples: Features,
     /// When it was read.
     since: Instant,
+    deadline: Option<Instant>,
     /// Whether each answer is timed from when the request came (one sample) or by itself (many).
     single: bool,
 }
@@ -117,13 +134,14 @@ impl Desk {
     pub(crate) async fn predict(
         self: &Arc<Self>,
         request: v1::PredictRequest,
+        since: Instant,
+        deadline: Option<Instant>,
     ) -> Result<v1::PredictReply, PredictError> {
-        let since = Instant::now();
         let v1::PredictRequest { task, features } = request;
-        let served = self.find(&task)?;
+        let served = self.find(&task, "")?;
         let width = features.len();
         let samples = self.check(&served, width, features)?;
-        let request = Request { served, samples, since, single: true };
+        let request = Request { served, samples, since, deadline, single: true };
         let mut replies = self.answer(request).await?;
         replies.pop().ok_or(PredictError::Broken)
     }
@@ -136,25 +154,53 @@ impl Desk {
     pub(crate) async fn predict_batch(
         self: &Arc<Self>,
         request: v1::PredictBatchRequest,
+        since: Instant,
+        deadline: Option<Instant>,
     ) -> Result<v1::PredictBatchReply, PredictError> {
-        let since = Instant::now();
         let v1::PredictBatchRequest { task, width, values } = request;
-        let served = self.find(&task)?;
         let width = usize::try_from(width).expect("32 bits fit in a usize on every target");
+        let version = String::new();
+        let batch = Batch { task, version, width, values, since, deadline };
+        let (_, answers) = self.answer_batch(batch).await?;
+        Ok(v1::PredictBatchReply { answers })
+    }
+
+    /// Answers many samples of one task, and says what has answered all of them.
+    ///
+    /// # Errors
+    ///
+    /// Every variant of [`PredictError`] but `Busy`; then none of them is answered.
+    pub(crate) async fn answer_batch(
+        self: &Arc<Self>,
+        batch: Batch,
+    ) -> Result<(Arc<Served>, Vec<v1::PredictReply>), PredictError> {
+        let Batch { task, version, width, values, since, deadline } = batch;
+        let served = self.find(&task, &version)?;
         let samples = self.check(&served, width, values)?;
         let (rows, rows_max) = (samples.len(), rows_max(&served));
         if rows_max < rows {
             served.meter.failed();
             return Err(PredictError::TooMany { task, rows, rows_max });
         }
-        let request = Request { served, samples, since, single: false };
-        Ok(v1::PredictBatchReply { answers: self.answer(request).await? })
+        let single = rows == 1;
+        let request = Request { served: Arc::clone(&served), samples, since, deadline, single };
+        Ok((served, self.answer(request).await?))
     }
 
-    fn find(&self, task: &str) -> Result<Arc<Served>, PredictError> {
+    /// What serves `task`, in the revision asked for, where `version` is not empty.
+    ///
+    /// # Errors
+    ///
+    /// [`PredictError::NotServed`], [`PredictError::NotLoaded`] and [`PredictError::Version`].
+    pub(crate) fn find(&self, task: &str, version: &str) -> Result<Arc<Served>, PredictError> {
         let set = self.snapshot.load();
         if let Some(served) = set.tasks.get(task) {
-            return Ok(Arc::clone(served));
+            let revision = served.wanted.revision;
+            if version.is_empty() || version.parse() == Ok(revision) {
+                return Ok(Arc::clone(served));
+            }
+            let (task, version) = (task.to_owned(), shortened(version));
+            return Err(PredictError::Version { task, version, served: revision });
         }
         if let Some((_, fault)) = set.missing.get(task) {
             let fault = if fault.is_empty() { String::new() } else { format!(": {fault}") };
@@ -192,7 +238,14 @@ impl Desk {
             return self.compute(&request);
         }
         // A caller that gives up while it waits here costs nothing more.
-        let turn = Arc::clone(&self.heavy).acquire_owned().await;
+        let turn = Arc::clone(&self.heavy).acquire_owned();
+        let turn = match request.deadline {
+            Some(deadline) => match tokio::time::timeout_at(deadline, turn).await {
+                Ok(turn) => turn,
+                Err(_) => return Err(expired(&request.served)),
+            },
+            None => turn.await,
+        };
         let turn = turn.map_err(|_| PredictError::Broken)?;
         let desk = Arc::clone(self);
         let computed = tokio::task::spawn_blocking(move || {
@@ -204,7 +257,11 @@ impl Desk {
 
     /// Answers all rows and queues their receipts before anybody can see the answers.
     fn compute(&self, request: &Request) -> Result<Vec<v1::PredictReply>, PredictError> {
-        let Request { served, samples, since, single } = request;
+        let Request { served, samples, since, deadline, single } = request;
+        let begun = Instant::now();
+        if deadline::passed(*deadline, begun) {
+            return Err(expired(served));
+        }
         let mut scratch = self.take_scratch();
         let at_ms = runtime::clock::unix_ms();
         let mut replies = Vec::with_capacity(samples.len());
@@ -213,6 +270,10 @@ impl Desk {
         for row in samples.rows() {
             if !single {
                 from = Instant::now();
+                if deadline::passed(*deadline, from) {
+                    self.keep_scratch(scratch);
+                    return Err(expired(served));
+                }
             }
             let (answer, times) = ask(served, row, &mut scratch)?;
             let id = self.ids.next();
@@ -221,6 +282,7 @@ impl Desk {
             served.meter.answered(answer.stage, micros(from));
         }
         self.keep_scratch(scratch);
+        served.meter.finished(begun.duration_since(*since), begun.elapsed(), at_ms);
         let answers = u64::try_from(receipts.len()).unwrap_or(u64::MAX);
         if let Err(error) = self.receipts.put(receipts) {
             // An answer in time is worth more than a receipt: it is given, and cannot be corrected.
@@ -243,6 +305,12 @@ impl Desk {
             scratches.push(scratch);
         }
     }
+}
+
+/// Counts a request that nobody waits for any more.
+fn expired(served: &Served) -> PredictError {
+    served.meter.failed();
+    PredictError::Expired { task: served.wanted.task.clone() }
 }
 
 /// One answer and the microseconds in the gate and in the vote.
@@ -298,7 +366,7 @@ fn reply(
 }
 
 /// How many answers certainly fit into one message.
-fn rows_max(served: &Served) -> usize {
+pub(crate) fn rows_max(served: &Served) -> usize {
     let classes = served.schema().classes();
     let name = classes.iter().map(String::len).max().unwrap_or(0);
     // Everything in a reply but the name and the scores is below 96 bytes, tags included.

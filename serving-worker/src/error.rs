@@ -51,6 +51,16 @@ pub(crate) enum PredictError {
         /// Those that are served.
         served: String,
     },
+    /// Another revision than the one that is served.
+    #[error("revision {version:?} of task {task} is not served here; revision {served} is")]
+    Version {
+        /// The task.
+        task: String,
+        /// The revision asked for.
+        version: String,
+        /// The one that is served.
+        served: u64,
+    },
     /// A task that is placed here and not yet loaded.
     #[error("task {task} is not loaded yet{fault}")]
     NotLoaded {
@@ -65,6 +75,12 @@ pub(crate) enum PredictError {
         /// How many.
         in_flight: usize,
     },
+    /// Nobody waits for it any more.
+    #[error("the deadline has passed before task {task} was answered")]
+    Expired {
+        /// The task.
+        task: String,
+    },
     /// The computation did not come to an end.
     #[error("the answer was not computed to its end")]
     Broken,
@@ -75,20 +91,24 @@ impl PredictError {
     pub(crate) fn code(&self) -> Code {
         match self {
             Self::Malformed { .. } | Self::TooMany { .. } => Code::InvalidArgument,
-            Self::NotServed { .. } => Code::NotFound,
+            Self::NotServed { .. } | Self::Version { .. } => Code::NotFound,
+            Self::Expired { .. } => Code::DeadlineExceeded,
             Self::NotLoaded { .. } => Code::Unavailable,
             Self::Busy { .. } => Code::ResourceExhausted,
             Self::Broken => Code::Internal,
         }
     }
 
-    fn retry(&self) -> Option<Duration> {
+    /// After which time the same request may be answered; `None` when it will not.
+    pub(crate) fn retry(&self) -> Option<Duration> {
         match self {
             Self::Busy { .. } => Some(BUSY_RETRY),
             Self::NotLoaded { .. } => Some(LOADING_RETRY),
             Self::Malformed { .. }
             | Self::TooMany { .. }
             | Self::NotServed { .. }
+            | Self::Version { .. }
+            | Self::Expired { .. }
             | Self::Broken => None,
         }
     }
@@ -155,9 +175,11 @@ impl CorrectError {
         }
     }
 
-    fn retry(&self) -> Option<Duration> {
+    /// After which time the same correction may be taken; `None` when it will not.
+    pub(crate) fn retry(&self) -> Option<Duration> {
         match self {
             Self::Busy { .. } => Some(BUSY_RETRY),
+            Self::Outbox(OutboxError::Length { .. }) => None,
             Self::Outbox(_) | Self::Receipt(_) => Some(FULL_RETRY),
             Self::Id(_) | Self::Unknown | Self::Label { .. } | Self::Broken => None,
         }
@@ -166,8 +188,7 @@ impl CorrectError {
 
 impl From<CorrectError> for Status {
     fn from(error: CorrectError) -> Self {
-        let retry = if error.code() == Code::InvalidArgument { None } else { error.retry() };
-        status(error.code(), &error, retry)
+        status(error.code(), &error, error.retry())
     }
 }
 

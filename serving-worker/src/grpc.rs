@@ -4,13 +4,17 @@ use std::sync::Arc;
 
 use proto::{v1, v1::serving_server::Serving};
 use runtime::Drain;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    time::Instant,
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
     answer::Desk,
     correction::Corrections,
+    deadline,
     error::{CorrectError, PredictError},
 };
 
@@ -44,16 +48,20 @@ impl Serving for Grpc {
         &self,
         request: Request<v1::PredictRequest>,
     ) -> Result<Response<v1::PredictReply>, Status> {
+        let since = Instant::now();
         let _admitted = self.desk.admit().map_err(busy)?;
-        Ok(Response::new(self.desk.predict(request.into_inner()).await?))
+        let deadline = deadline::of_call(request.metadata(), since);
+        Ok(Response::new(self.desk.predict(request.into_inner(), since, deadline).await?))
     }
 
     async fn predict_batch(
         &self,
         request: Request<v1::PredictBatchRequest>,
     ) -> Result<Response<v1::PredictBatchReply>, Status> {
+        let since = Instant::now();
         let _admitted = self.desk.admit().map_err(busy)?;
-        Ok(Response::new(self.desk.predict_batch(request.into_inner()).await?))
+        let deadline = deadline::of_call(request.metadata(), since);
+        Ok(Response::new(self.desk.predict_batch(request.into_inner(), since, deadline).await?))
     }
 
     type PredictStreamStream = ReceiverStream<Result<v1::PredictReply, Status>>;
@@ -83,7 +91,7 @@ impl Serving for Grpc {
                     },
                 };
                 let answer = match desk.admit_in_turn().await {
-                    Ok(_admitted) => desk.predict(sample).await,
+                    Ok(_admitted) => desk.predict(sample, Instant::now(), None).await,
                     Err(in_flight) => Err(busy(in_flight)),
                 };
                 let last = answer.is_err();

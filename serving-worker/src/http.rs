@@ -1,16 +1,21 @@
-//! HTTP: whether this worker lives, whether it is ready, and its metrics.
+//! HTTP: whether this worker lives, whether it is ready, what users say back, and its metrics.
 
 use std::sync::Arc;
 
 use axum::{
-    Router,
+    Json, Router,
+    body::Body,
     extract::State,
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::IntoResponse,
-    routing::get,
+    routing::{get, post},
 };
+use proto::v1;
 
-use crate::{answer::Desk, metrics::Numbers};
+use crate::{
+    answer::Desk, correction::Corrections, error::CorrectError, intake::Intake, metrics::Numbers,
+    refused::Refused,
+};
 
 /// `/livez` and `/readyz`.
 pub(crate) fn probes(desk: Arc<Desk>) -> Router {
@@ -18,6 +23,37 @@ pub(crate) fn probes(desk: Arc<Desk>) -> Router {
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .with_state(desk)
+}
+
+/// `/v1/feedback`: a user's true label for an answer, as `Correct` over gRPC.
+pub(crate) fn feedback(desk: Arc<Desk>, corrections: Arc<Corrections>, intake: Intake) -> Router {
+    Router::new().route("/v1/feedback", post(correct)).with_state((desk, corrections, intake))
+}
+
+/// What a user says of an answer.
+#[derive(Debug, serde::Deserialize)]
+struct Feedback {
+    /// 32 hexadecimal digits.
+    prediction_id: String,
+    label: String,
+}
+
+async fn correct(
+    State((desk, corrections, intake)): State<(Arc<Desk>, Arc<Corrections>, Intake)>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<impl IntoResponse, Refused> {
+    let read = intake.read(&headers, body).await?;
+    let Feedback { prediction_id, label } =
+        serde_json::from_slice(&read.bytes).map_err(|error| {
+            Refused::new(StatusCode::BAD_REQUEST, format!("send {{prediction_id, label}}: {error}"))
+        })?;
+    let _admitted = desk.admit().map_err(|in_flight| CorrectError::Busy { in_flight })?;
+    // What is not hexadecimal is no id of 16 bytes either, and is refused as that.
+    let prediction_id = runtime::secret::unhex(&prediction_id).unwrap_or_default().into();
+    let taken = corrections.correct(v1::CorrectRequest { prediction_id, label }).await?;
+    let v1::CorrectReply { task, given, first } = taken;
+    Ok(Json(serde_json::json!({ "task": task, "given": given, "first": first })))
 }
 
 /// `/metrics`.

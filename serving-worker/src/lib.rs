@@ -5,7 +5,7 @@
 //! after a restart without a network, and what it acknowledged it delivers.
 //!
 //! ```text
-//! orders (control) ─▶ engine ─▶ snapshot ─▶ answers (grpc) ─▶ receipts
+//! orders (control) ─▶ engine ─▶ snapshot ─▶ answers (grpc, open_inference) ─▶ receipts
 //!                       │ loads                                 │ looked up
 //!                       ▼                                       ▼
 //!                    bundles            corrections (grpc) ─▶ outbox ─▶ forwarder ─▶ scheduler
@@ -19,19 +19,23 @@ mod control;
 mod grpc;
 mod http;
 mod metrics;
+mod open_inference;
 
 mod engine;
 mod forwarder;
 
 mod answer;
 mod correction;
+mod deadline;
 mod error;
 mod identity;
+mod intake;
 mod load;
 mod meter;
 mod orders;
 mod presence;
 mod receipt;
+mod refused;
 mod remembered;
 mod served;
 

@@ -1,6 +1,9 @@
 //! How long answers take and how many there were: counters that requests add to without waiting.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::{
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    time::Duration,
+};
 
 use models::Stage;
 use proto::v1;
@@ -101,6 +104,18 @@ impl Totals {
     }
 }
 
+/// What was counted of requests that were answered, of one sample or of many.
+#[derive(Debug, Default)]
+pub(crate) struct Requests {
+    pub(crate) count: AtomicU64,
+    /// From when they were read until they were begun, in nanoseconds.
+    pub(crate) queue_ns: AtomicU64,
+    /// From then until they were answered.
+    pub(crate) compute_ns: AtomicU64,
+    /// When the last one was answered, Unix milliseconds.
+    pub(crate) last_ms: AtomicU64,
+}
+
 /// The counters of one task, over all its revisions.
 ///
 /// Quantiles are of the last one to two periods between two calls of [`turn`](Self::turn), and never
@@ -113,6 +128,7 @@ pub(crate) struct Meter {
     gate: Totals,
     vote: Totals,
     failed: AtomicU64,
+    requests: Requests,
 }
 
 impl Meter {
@@ -133,6 +149,20 @@ impl Meter {
     pub(crate) fn failed(&self) {
         self.windows[self.current.load(Relaxed) & 1].failed.fetch_add(1, Relaxed);
         self.failed.fetch_add(1, Relaxed);
+    }
+
+    /// All samples of a request were answered.
+    pub(crate) fn finished(&self, queue: Duration, compute: Duration, at_ms: u64) {
+        let ns = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let Requests { count, queue_ns, compute_ns, last_ms } = &self.requests;
+        count.fetch_add(1, Relaxed);
+        queue_ns.fetch_add(ns(queue), Relaxed);
+        compute_ns.fetch_add(ns(compute), Relaxed);
+        last_ms.store(at_ms, Relaxed);
+    }
+
+    pub(crate) fn requests(&self) -> &Requests {
+        &self.requests
     }
 
     /// Begins a new window, forgetting the one before the last. Called by the one owner.

@@ -7,7 +7,10 @@ use kameo::{
     error::Infallible,
     supervision::{RestartPolicy, SupervisionStrategy},
 };
-use proto::v1::{serving_control_server::ServingControlServer, serving_server::ServingServer};
+use proto::{
+    inference::grpc_inference_service_server::GrpcInferenceServiceServer,
+    v1::{serving_control_server::ServingControlServer, serving_server::ServingServer},
+};
 use runtime::{Drain, Exit, Report, listen, listen::ListenError};
 use store::{
     blobs::{BlobError, Blobs},
@@ -33,8 +36,11 @@ use crate::{
     grpc::Grpc,
     http,
     identity::Ids,
+    intake::Intake,
     metrics::Numbers,
+    open_inference::{self, grpc::OpenGrpc},
     presence::{Hold, Presence, PresenceError},
+    refused,
     remembered::{Memory, Upstream},
     served::Snapshot,
 };
@@ -220,14 +226,22 @@ pub async fn run(config: Config, drain: Drain) -> Result<Exit, RunError> {
     let corrections =
         Arc::new(Corrections::new(Arc::clone(&snapshot), Arc::clone(&receipts), outbox.clone()));
     let grpc = Grpc::new(Arc::clone(&desk), Arc::clone(&corrections), ending.clone());
+    let open_grpc = OpenGrpc::new(Arc::clone(&desk), ending.clone());
     let control =
         Control::new(&config.token, engine, snapshot, changed.subscribe(), outbox, ending.clone());
     let orphaned = control.orphaned(config.orphan_wait);
-    let numbers = Numbers { desk: Arc::clone(&desk), corrections, forwarded };
+    let numbers =
+        Numbers { desk: Arc::clone(&desk), corrections: Arc::clone(&corrections), forwarded };
 
     let (health, mut grpc_server) =
-        serve_grpc(grpc_listener, grpc, control, ending.clone()).await?;
-    let http_server = serve_http("http", http_listener, http::probes(desk), ending.clone());
+        serve_grpc(grpc_listener, grpc, open_grpc, control, ending.clone()).await?;
+    let intake = Intake::default();
+    let routes = http::probes(Arc::clone(&desk))
+        .merge(http::feedback(Arc::clone(&desk), corrections, intake.clone()))
+        .merge(open_inference::http::routes(desk, intake, ending.clone()))
+        .fallback(refused::no_such_page)
+        .method_not_allowed_fallback(refused::no_such_method);
+    let http_server = serve_http("http", http_listener, routes, ending.clone());
     let metrics_server =
         serve_http("metrics", metrics_listener, http::metrics(numbers), ending.clone());
     hold.announce(&presence)?;
@@ -251,6 +265,7 @@ pub async fn run(config: Config, drain: Drain) -> Result<Exit, RunError> {
     let mut health = health;
     health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
     health.set_not_serving::<ServingServer<Grpc>>().await;
+    health.set_not_serving::<GrpcInferenceServiceServer<OpenGrpc>>().await;
     ending.ask();
     let servers = async {
         if !grpc_server.is_finished() {
@@ -264,6 +279,8 @@ pub async fn run(config: Config, drain: Drain) -> Result<Exit, RunError> {
         tokio::time::sleep(WATCH_MAX).await;
         health.clear_service_status("").await;
         health.clear_service_status(<ServingServer<Grpc> as NamedService>::NAME).await;
+        let open = <GrpcInferenceServiceServer<OpenGrpc> as NamedService>::NAME;
+        health.clear_service_status(open).await;
         std::future::pending::<()>().await;
     };
     let ended = async {
@@ -309,17 +326,22 @@ fn open(data_dir: PathBuf) -> Result<Opened, RunError> {
 async fn serve_grpc(
     listener: TcpListener,
     grpc: Grpc,
+    open_grpc: OpenGrpc,
     control: Control,
     ending: Drain,
 ) -> Result<(tonic_health::server::HealthReporter, JoinHandle<Result<(), RunError>>), RunError> {
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<ServingServer<Grpc>>().await;
+    health.set_serving::<GrpcInferenceServiceServer<OpenGrpc>>().await;
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()
         .map_err(|error| RunError::Grpc(Box::new(error)))?;
     let serving = ServingServer::new(grpc)
+        .max_decoding_message_size(proto::MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(proto::MESSAGE_BYTES_MAX);
+    let open = GrpcInferenceServiceServer::new(open_grpc)
         .max_decoding_message_size(proto::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(proto::MESSAGE_BYTES_MAX);
     let control = ServingControlServer::new(control)
@@ -332,6 +354,7 @@ async fn serve_grpc(
         .add_service(health_service)
         .add_service(reflection)
         .add_service(serving)
+        .add_service(open)
         .add_service(control)
         .serve_with_incoming_shutdown(incoming, async move { ending.wait().await });
     let server = runtime::spawn::named("grpc", async move {

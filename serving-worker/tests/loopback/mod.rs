@@ -292,6 +292,55 @@ impl Worker {
     }
 }
 
+/// What came back over HTTP.
+#[derive(Debug)]
+pub struct Page {
+    pub status: u16,
+    /// Names in small letters.
+    pub headers: BTreeMap<String, String>,
+    pub body: Vec<u8>,
+}
+
+impl Page {
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+}
+
+impl Worker {
+    /// One request over HTTP/1.1, written by hand: what is sent is what the test says.
+    pub async fn http(&self, method: &str, path: &str, headers: &str, body: &[u8]) -> Page {
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n",
+            body.len()
+        );
+        self.exchange(&[head.as_bytes(), body].concat()).await
+    }
+
+    /// Sends these bytes and reads what comes back, whether or not all of them were taken.
+    pub async fn exchange(&self, bytes: &[u8]) -> Page {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let mut stream = tokio::net::TcpStream::connect(self.presence.http).await.unwrap();
+        let (mut reading, mut writing) = stream.split();
+        let mut answer = Vec::new();
+        let send = async {
+            // A server that refuses early need not read all.
+            let _taken = writing.write_all(bytes).await;
+        };
+        let (_sent, _reset) = tokio::join!(send, reading.read_to_end(&mut answer));
+        let end = answer.windows(4).position(|it| it == b"\r\n\r\n").expect("a head");
+        let head = String::from_utf8(answer[..end].to_vec()).unwrap();
+        let mut lines = head.lines();
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let headers = lines.filter_map(|it| it.split_once(": "));
+        Page {
+            status,
+            headers: headers.map(|(name, it)| (name.to_lowercase(), it.to_owned())).collect(),
+            body: answer[end + 4..].to_vec(),
+        }
+    }
+}
+
 /// A node that gives orders.
 pub struct Node {
     orders: mpsc::Sender<v1::Assignments>,

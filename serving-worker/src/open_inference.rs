@@ -1,0 +1,29 @@
+//! The Open Inference Protocol, version 2, over gRPC and HTTP: for clients that are there already.
+//!
+//! A model is a task, its version a revision. One input, `features`; three outputs, `label`,
+//! `probabilities` and `prediction_id` (docs/decisions/0014-open-inference-outputs.md). Both transports
+//! only translate: what answers is the [`Desk`](crate::answer::Desk), as for our own `Predict`.
+//!
+//! ```text
+//! grpc ─▶ request ─┐                      ┌─▶ outputs ─▶ grpc
+//!                  ├─▶ desk ─▶ answers ───┤
+//! http ─▶ body ────┘   (tensor)           └─▶ outputs ─▶ reply ─▶ http
+//! ```
+
+pub(crate) mod grpc;
+pub(crate) mod http;
+
+mod body;
+mod reply;
+
+mod about;
+mod infer;
+mod outputs;
+mod refusal;
+mod request;
+mod tensor;
+
+/// The one input of every model.
+const INPUT: &str = "features";
+/// What we say we are, where a client asks for a platform or a backend.
+const PLATFORM: &str = "sensemble";

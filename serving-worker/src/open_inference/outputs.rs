@@ -1,0 +1,223 @@
+//! The outputs of the protocol: what answers look like as tensors.
+
+use prost::bytes::Bytes;
+use proto::{
+    inference::{InferTensorContents, ModelInferResponse, model_infer_response::InferOutputTensor},
+    v1::PredictReply,
+};
+
+use super::refusal::RequestError;
+use crate::answer::shortened;
+
+/// An output that can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Output {
+    /// The name of the class.
+    Label,
+    /// The share of the vote of each class, in class order.
+    Probabilities,
+    /// The id of the receipt, as 32 hexadecimal digits.
+    PredictionId,
+}
+
+/// The values of one output over all answers, row-major.
+#[derive(Debug, PartialEq)]
+pub(super) enum Values {
+    Texts(Vec<Bytes>),
+    Numbers(Vec<f32>),
+}
+
+impl Output {
+    pub(super) const ALL: [Self; 3] = [Self::Label, Self::Probabilities, Self::PredictionId];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Label => "label",
+            Self::Probabilities => "probabilities",
+            Self::PredictionId => "prediction_id",
+        }
+    }
+
+    pub(super) fn datatype(self) -> &'static str {
+        match self {
+            Self::Label | Self::PredictionId => "BYTES",
+            Self::Probabilities => "FP32",
+        }
+    }
+
+    /// What of the shape is behind the number of samples.
+    pub(super) fn dimensions(self, classes: usize) -> Vec<i64> {
+        match self {
+            Self::Label | Self::PredictionId => Vec::new(),
+            Self::Probabilities => vec![signed(classes)],
+        }
+    }
+
+    /// The outputs of these names, or all when none is named.
+    pub(super) fn chosen<'a>(
+        names: impl Iterator<Item = &'a str>,
+    ) -> Result<Vec<Self>, RequestError> {
+        let mut chosen = Vec::new();
+        for name in names {
+            let output = Self::ALL.into_iter().find(|it| it.name() == name);
+            let output = output.ok_or_else(|| RequestError::Output { name: shortened(name) })?;
+            if chosen.contains(&output) {
+                return Err(RequestError::Twice { name: output.name() });
+            }
+            chosen.push(output);
+        }
+        Ok(if chosen.is_empty() { Self::ALL.to_vec() } else { chosen })
+    }
+
+    pub(super) fn values(self, answers: &[PredictReply], classes: usize) -> Values {
+        match self {
+            Self::Label => {
+                Values::Texts(answers.iter().map(|it| it.class.clone().into()).collect())
+            }
+            Self::PredictionId => {
+                let hex = |it: &PredictReply| runtime::secret::hex(&it.prediction_id).into();
+                Values::Texts(answers.iter().map(hex).collect())
+            }
+            Self::Probabilities => {
+                let mut shares = Vec::with_capacity(answers.len() * classes);
+                for answer in answers {
+                    if answer.scores.is_empty() {
+                        // The gate has one vote, and gave it to the background.
+                        let given = (0..).take(classes).map(|class: u32| {
+                            if class == answer.class_id { answer.confidence } else { 0.0 }
+                        });
+                        shares.extend(given);
+                    } else {
+                        shares.extend_from_slice(&answer.scores);
+                    }
+                }
+                Values::Numbers(shares)
+            }
+        }
+    }
+}
+
+impl Values {
+    /// Little-endian without padding; each text behind its length in 4 bytes.
+    pub(super) fn raw(&self) -> Bytes {
+        match self {
+            Self::Numbers(numbers) => proto::parse::pack(numbers),
+            Self::Texts(texts) => {
+                let bytes = texts.iter().map(|it| 4 + it.len()).sum();
+                let mut packed = Vec::with_capacity(bytes);
+                for text in texts {
+                    let length = u32::try_from(text.len()).expect("names and ids are short");
+                    packed.extend_from_slice(&length.to_le_bytes());
+                    packed.extend_from_slice(text);
+                }
+                packed.into()
+            }
+        }
+    }
+
+    fn typed(self) -> InferTensorContents {
+        match self {
+            Self::Texts(bytes_contents) => {
+                InferTensorContents { bytes_contents, ..InferTensorContents::default() }
+            }
+            Self::Numbers(fp32_contents) => {
+                InferTensorContents { fp32_contents, ..InferTensorContents::default() }
+            }
+        }
+    }
+}
+
+/// The shape of an output of so many answers.
+pub(super) fn shape(output: Output, answers: usize, classes: usize) -> Vec<i64> {
+    let mut shape = vec![signed(answers)];
+    shape.extend(output.dimensions(classes));
+    shape
+}
+
+/// A count, as the protocol has it.
+pub(super) fn signed(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// Adds the outputs to `response`: raw for who asked raw, else typed.
+pub(super) fn put(
+    response: &mut ModelInferResponse,
+    outputs: &[Output],
+    answers: &[PredictReply],
+    classes: usize,
+    raw: bool,
+) {
+    for &output in outputs {
+        let values = output.values(answers, classes);
+        let contents = if raw {
+            response.raw_output_contents.push(values.raw());
+            None
+        } else {
+            Some(values.typed())
+        };
+        response.outputs.push(InferOutputTensor {
+            name: output.name().to_owned(),
+            datatype: output.datatype().to_owned(),
+            shape: shape(output, answers.len(), classes),
+            contents,
+            ..InferOutputTensor::default()
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answers() -> [PredictReply; 2] {
+        let vote = PredictReply {
+            prediction_id: vec![0xab; 16].into(),
+            class: "tap".to_owned(),
+            class_id: 1,
+            confidence: 0.75,
+            scores: vec![0.25, 0.75],
+            ..PredictReply::default()
+        };
+        let gate = PredictReply {
+            class: "idle".to_owned(),
+            class_id: 0,
+            confidence: 1.0,
+            scores: Vec::new(),
+            ..vote.clone()
+        };
+        [vote, gate]
+    }
+
+    #[test]
+    fn a_text_stands_behind_its_length_in_four_little_endian_bytes() {
+        let labels = Output::Label.values(&answers(), 2);
+        assert_eq!(&*labels.raw(), b"\x03\0\0\0tap\x04\0\0\0idle");
+        let ids = Output::PredictionId.values(&answers()[..1], 2);
+        assert_eq!(ids, Values::Texts(vec!["ab".repeat(16).into()]));
+    }
+
+    #[test]
+    fn what_the_gate_says_is_one_vote_for_the_background() {
+        let shares = Output::Probabilities.values(&answers(), 2);
+        assert_eq!(shares, Values::Numbers(vec![0.25, 0.75, 1.0, 0.0]));
+    }
+
+    #[test]
+    fn only_what_is_asked_for_is_given_and_in_that_order() {
+        let chosen = Output::chosen(["probabilities", "label"].into_iter()).unwrap();
+        assert_eq!(chosen, [Output::Probabilities, Output::Label]);
+        for raw in [true, false] {
+            let mut response = ModelInferResponse::default();
+            put(&mut response, &chosen, &answers(), 2, raw);
+            let names: Vec<&str> = response.outputs.iter().map(|it| &*it.name).collect();
+            assert_eq!(names, ["probabilities", "label"]);
+            assert_eq!(response.outputs[0].shape, [2, 2]);
+            assert_eq!(response.outputs[1].shape, [2]);
+            assert_eq!(response.raw_output_contents.len(), if raw { 2 } else { 0 });
+            assert!(response.outputs.iter().all(|it| it.contents.is_none() == raw));
+        }
+        assert_eq!(Output::chosen([].into_iter()).unwrap(), Output::ALL);
+        assert!(Output::chosen(["class"].into_iter()).is_err());
+        assert!(Output::chosen(["label", "label"].into_iter()).is_err());
+    }
+}

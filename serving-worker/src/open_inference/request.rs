@@ -1,0 +1,230 @@
+//! From a gRPC message of the protocol to a question, once, at the boundary.
+
+use std::collections::BTreeMap;
+
+use proto::inference::{
+    InferParameter, ModelInferRequest, infer_parameter::ParameterChoice,
+    model_infer_request::InferInputTensor,
+};
+
+use super::{
+    INPUT,
+    outputs::Output,
+    refusal::RequestError,
+    tensor::{self, Datatype, Shape},
+};
+use crate::answer::shortened;
+
+/// What a client asks, whichever way it came.
+#[derive(Debug, PartialEq)]
+pub(super) struct Asked {
+    /// The task.
+    pub(super) model: String,
+    /// The revision, when only one will do; else empty.
+    pub(super) version: String,
+    /// What the client calls this request; given back as it is.
+    pub(super) id: String,
+    /// Microseconds after which the answer is of no use.
+    pub(super) timeout_us: Option<u64>,
+    pub(super) width: usize,
+    /// Row-major.
+    pub(super) values: Vec<f32>,
+    /// Each at most once, in the order of the answer.
+    pub(super) outputs: Vec<Output>,
+}
+
+/// The question in `message`, and whether it was raw: then the answer must be, because such a client
+/// reads nothing else.
+pub(super) fn parse(message: ModelInferRequest) -> Result<(Asked, bool), RequestError> {
+    let ModelInferRequest {
+        model_name,
+        model_version,
+        id,
+        parameters,
+        inputs,
+        outputs,
+        raw_input_contents,
+    } = message;
+    let count = inputs.len();
+    let Ok([input]) = <[InferInputTensor; 1]>::try_from(inputs) else {
+        return Err(RequestError::Inputs { count });
+    };
+    let InferInputTensor { name, datatype, shape, parameters: of_input, contents } = input;
+    named(&name)?;
+    refuse_shared_memory(of_input.keys())?;
+    let (datatype, shape) = (Datatype::parse(&datatype)?, Shape::parse(&shape)?);
+    let raw = !raw_input_contents.is_empty();
+    let values = match (contents, &*raw_input_contents) {
+        (Some(_), [_, ..]) => return Err(RequestError::Both),
+        (None, [bytes]) => tensor::raw(datatype, shape, bytes)?,
+        (None, [_, _, ..]) => {
+            return Err(RequestError::Raw { raw: raw_input_contents.len(), inputs: count });
+        }
+        (Some(contents), []) => tensor::typed(datatype, shape, contents)?,
+        (None, []) if shape.rows == 0 => Vec::new(),
+        (None, []) => return Err(RequestError::Neither),
+    };
+    for output in &outputs {
+        refuse_shared_memory(output.parameters.keys())?;
+        refuse_classification(output.parameters.keys())?;
+    }
+    let outputs = Output::chosen(outputs.iter().map(|it| &*it.name))?;
+    let timeout_us = timeout(&parameters)?;
+    let (model, version, width) = (model_name, model_version, shape.width);
+    Ok((Asked { model, version, id, timeout_us, width, values, outputs }, raw))
+}
+
+/// The one input has one name.
+pub(super) fn named(name: &str) -> Result<(), RequestError> {
+    if name == INPUT { Ok(()) } else { Err(RequestError::Input { name: shortened(name) }) }
+}
+
+/// Values that lie in memory which we do not share.
+pub(super) fn refuse_shared_memory<'a>(
+    mut parameters: impl Iterator<Item = &'a String>,
+) -> Result<(), RequestError> {
+    if parameters.any(|it| it.starts_with("shared_memory")) {
+        let instead = "send and read values in the messages themselves";
+        return Err(RequestError::Parameter { name: "shared_memory_region", instead });
+    }
+    Ok(())
+}
+
+/// Another answer than the output has.
+pub(super) fn refuse_classification<'a>(
+    mut parameters: impl Iterator<Item = &'a String>,
+) -> Result<(), RequestError> {
+    if parameters.any(|it| it == "classification") {
+        let instead = "ask for `label` and `probabilities`";
+        return Err(RequestError::Parameter { name: "classification", instead });
+    }
+    Ok(())
+}
+
+/// The parameter `timeout`; 0 is none, as it is to Triton.
+fn timeout(parameters: &BTreeMap<String, InferParameter>) -> Result<Option<u64>, RequestError> {
+    let Some(parameter) = parameters.get("timeout") else { return Ok(None) };
+    let (us, value) = match &parameter.parameter_choice {
+        Some(ParameterChoice::Int64Param(us)) => (u64::try_from(*us).ok(), us.to_string()),
+        Some(ParameterChoice::Uint64Param(us)) => (Some(*us), us.to_string()),
+        Some(ParameterChoice::StringParam(text)) => (None, format!("{:?}", shortened(text))),
+        Some(ParameterChoice::BoolParam(it)) => (None, it.to_string()),
+        Some(ParameterChoice::DoubleParam(us)) => (None, us.to_string()),
+        None => (None, "empty".to_owned()),
+    };
+    match us {
+        Some(us) => Ok((us != 0).then_some(us)),
+        None => Err(RequestError::Timeout { value }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use prost::{Message as _, bytes::Bytes};
+    use proto::inference::{InferTensorContents, model_infer_request::InferRequestedOutputTensor};
+
+    use super::*;
+
+    fn message(shape: Vec<i64>) -> ModelInferRequest {
+        ModelInferRequest {
+            model_name: "kitchen".to_owned(),
+            id: "7".to_owned(),
+            inputs: vec![InferInputTensor {
+                name: "features".to_owned(),
+                datatype: "FP32".to_owned(),
+                shape,
+                ..InferInputTensor::default()
+            }],
+            ..ModelInferRequest::default()
+        }
+    }
+
+    fn with_timeout(choice: ParameterChoice) -> Result<(Asked, bool), RequestError> {
+        let mut message = message(vec![0, 3]);
+        let parameter = InferParameter { parameter_choice: Some(choice) };
+        message.parameters.insert("timeout".to_owned(), parameter);
+        parse(message)
+    }
+
+    #[test]
+    fn a_timeout_is_a_whole_number_of_microseconds_and_zero_is_none() {
+        let of = |choice| with_timeout(choice).unwrap().0.timeout_us;
+        assert_eq!(of(ParameterChoice::Int64Param(5)), Some(5));
+        assert_eq!(of(ParameterChoice::Uint64Param(u64::MAX)), Some(u64::MAX));
+        assert_eq!(of(ParameterChoice::Int64Param(0)), None);
+        for bad in [
+            ParameterChoice::Int64Param(-1),
+            ParameterChoice::StringParam("5".to_owned()),
+            ParameterChoice::BoolParam(true),
+            ParameterChoice::DoubleParam(5.0),
+        ] {
+            assert!(matches!(with_timeout(bad), Err(RequestError::Timeout { .. })));
+        }
+    }
+
+    #[test]
+    fn values_are_sent_once_and_in_one_way() {
+        let typed = || {
+            Some(InferTensorContents {
+                fp32_contents: vec![1.0, 2.0, 3.0],
+                ..InferTensorContents::default()
+            })
+        };
+        let raw = Bytes::from_static(&[0; 12]);
+        let mut both = message(vec![1, 3]);
+        both.inputs[0].contents = typed();
+        assert_eq!(parse(both.clone()).unwrap().0.values, [1.0, 2.0, 3.0]);
+        both.raw_input_contents.push(raw.clone());
+        assert!(matches!(parse(both), Err(RequestError::Both)));
+        assert!(matches!(parse(message(vec![1, 3])), Err(RequestError::Neither)));
+        let mut twice = message(vec![1, 3]);
+        twice.raw_input_contents = vec![raw.clone(), raw.clone()];
+        assert!(matches!(parse(twice), Err(RequestError::Raw { raw: 2, inputs: 1 })));
+        let mut once = message(vec![1, 3]);
+        once.raw_input_contents = vec![raw];
+        let (asked, raw) = parse(once).unwrap();
+        assert!(raw && asked.values == [0.0; 3] && asked.outputs == Output::ALL);
+    }
+
+    #[test]
+    fn what_is_not_done_is_refused_by_name() {
+        let parameter = InferParameter { parameter_choice: None };
+        for name in ["shared_memory_region", "classification"] {
+            let mut message = message(vec![0, 3]);
+            message.outputs.push(InferRequestedOutputTensor {
+                name: "label".to_owned(),
+                parameters: [(name.to_owned(), parameter.clone())].into(),
+            });
+            let refused = parse(message).unwrap_err().to_string();
+            assert!(refused.contains(name), "{refused}");
+        }
+        let mut other = message(vec![0, 3]);
+        other.inputs[0].name = "input-0".to_owned();
+        assert!(matches!(parse(other), Err(RequestError::Input { .. })));
+        let mut none = message(vec![0, 3]);
+        none.inputs.clear();
+        assert!(matches!(parse(none), Err(RequestError::Inputs { count: 0 })));
+        let mut half = message(vec![0, 3]);
+        half.inputs[0].datatype = "FP16".to_owned();
+        assert!(matches!(parse(half), Err(RequestError::Datatype { .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn bytes_from_outside_are_a_question_or_an_error(
+            bytes in proptest::collection::vec(any::<u8>(), 0..200),
+            shape in proptest::collection::vec(any::<i64>(), 0..4),
+            raw in proptest::collection::vec(any::<u8>(), 0..64),
+        ) {
+            if let Ok(message) = ModelInferRequest::decode(&*bytes) {
+                let _either = parse(message);
+            }
+            let mut message = message(shape);
+            message.raw_input_contents.push(raw.into());
+            if let Ok((asked, _)) = parse(message) {
+                prop_assert!(asked.values.is_empty() || asked.values.len() % asked.width == 0);
+            }
+        }
+    }
+}
