@@ -26,7 +26,7 @@ pub(crate) fn path() -> Result<bool, String> {
 pub(crate) fn learn(words: &[&str]) -> Result<bool, String> {
     let mut run = step::cargo(&["run", "--release", "--quiet", "--package", "benches"]);
     run.args(["--bin", "learn", "--"]);
-    match peers::python() {
+    match peers::python(peers::PEERS) {
         Ok(python) => run.arg("--python").arg(python),
         Err(reason) => run.arg("--without-peers").arg(reason),
     };

@@ -1,22 +1,37 @@
-//! The Python peers of the benches: a throw-away environment under target/, filled by pip.
+//! Python that others have written, for benches and tests: throw-away environments under target/,
+//! filled by pip.
 
 use std::{fs, path::PathBuf, process::Command};
 
 use crate::{debian, step};
 
-/// What is installed, each with its version.
-const REQUIREMENTS: &str = "benches/peers/requirements.txt";
+/// A Python for one purpose.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Environment {
+    /// Where it stands, under target/.
+    folder: &'static str,
+    /// What is installed, each with its version.
+    requirements: &'static str,
+}
 
-/// A Python that has the peers' libraries: made once, and again when the requirements change.
+/// The libraries that the benches compare with.
+pub(crate) const PEERS: Environment =
+    Environment { folder: "peers", requirements: "benches/peers/requirements.txt" };
+/// Clients of the Open Inference Protocol.
+pub(crate) const CLIENTS: Environment =
+    Environment { folder: "clients", requirements: "tests/clients/requirements.txt" };
+
+/// A Python that has what is required: made once, and again when the requirements change.
 ///
 /// # Errors
 ///
 /// The reason, in words, when there is no Python, or pip cannot reach its index.
-pub(crate) fn python() -> Result<PathBuf, String> {
-    let folder = step::root().join("target/peers");
+pub(crate) fn python(environment: Environment) -> Result<PathBuf, String> {
+    let Environment { folder, requirements } = environment;
+    let folder = step::root().join("target").join(folder);
     let (python, installed) = (folder.join("bin/python"), folder.join("installed.txt"));
-    let wanted = fs::read_to_string(step::root().join(REQUIREMENTS))
-        .map_err(|error| format!("{REQUIREMENTS}: {error}"))?;
+    let wanted = fs::read_to_string(step::root().join(requirements))
+        .map_err(|error| format!("{requirements}: {error}"))?;
     if python.exists() && fs::read_to_string(&installed).is_ok_and(|had| had == wanted) {
         return Ok(python);
     }
@@ -25,7 +40,7 @@ pub(crate) fn python() -> Result<PathBuf, String> {
     run(make.args(["-m", "venv", "--clear"]).arg(&folder), "python3 -m venv")?;
     let mut install = Command::new(&python);
     install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
-    install.args(["--retries", "2", "--requirement", REQUIREMENTS]).current_dir(step::root());
+    install.args(["--retries", "2", "--requirement", requirements]).current_dir(step::root());
     run(&mut install, "pip install")?;
     fs::write(&installed, wanted).map_err(|error| format!("{}: {error}", installed.display()))?;
     Ok(python)

@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::{
-    golden, step,
+    golden, peers, step,
     tally::{Runner, Tally},
 };
 
@@ -31,6 +31,10 @@ pub(crate) fn run(mut tally: Tally) -> Result<bool, String> {
             (Runner::Libtest, step::cargo(&run))
         };
         tests.env("SENSEMBLE_BIN", &program).env("SENSEMBLE_SKIPPED", &skips);
+        match peers::python(peers::CLIENTS) {
+            Ok(python) => tests.env("SENSEMBLE_CLIENTS", python),
+            Err(reason) => tests.env("SENSEMBLE_CLIENTS_MISSING", reason),
+        };
         counted("tests", runner, &mut tests, &mut tally)?;
 
         let mut documentation = step::cargo(&["test", "--workspace", "--doc", "--no-fail-fast"]);
