@@ -72,12 +72,35 @@ impl Material {
     ///
     /// [`SplitError`] when there are too few rows to train, choose and check with.
     pub fn new(schema: Schema, table: Table, seed: u64) -> Result<Self, SplitError> {
+        Self::parted(schema, table, None, seed)
+    }
+
+    /// All rows of `table` teach and choose; other rows are there to measure with.
+    ///
+    /// # Errors
+    ///
+    /// [`SplitError`] when there are too few rows to train and choose with.
+    pub fn measured_by(
+        held_out: Checks,
+        schema: Schema,
+        table: Table,
+        seed: u64,
+    ) -> Result<Self, SplitError> {
+        Self::parted(schema, table, Some(held_out), seed)
+    }
+
+    fn parted(
+        schema: Schema,
+        table: Table,
+        measure: Option<Checks>,
+        seed: u64,
+    ) -> Result<Self, SplitError> {
         let classes = schema.classes().len();
         let size = Size { rows: table.labels().len(), width: schema.width(), classes };
         let folds = plan::folds(size);
         let (labels, groups) = (table.labels(), table.groups());
         let Split { training, folds, count, held_out, kind } =
-            split(Ask { labels, groups, classes, folds, seed })?;
+            split(Ask { labels, groups, classes, folds, hold_out: measure.is_none(), seed })?;
         let sheet = Sheet::of(table);
         let corrected: Vec<usize> = (sheet.samples.len()..sheet.labels.len()).collect();
         let (back, teach): (Vec<usize>, Vec<usize>) = corrected
@@ -103,7 +126,7 @@ impl Material {
         Ok(Self {
             lessons: sheet.lessons(&all),
             folds: (0..count).map(across).collect(),
-            held_out: sheet.checks(&held_out),
+            held_out: measure.unwrap_or_else(|| sheet.checks(&held_out)),
             kept_back: sheet.checks(&back),
             corrections: sheet.checks(&corrected),
             kind,

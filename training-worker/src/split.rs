@@ -97,8 +97,8 @@ enum Part {
     Fold(usize),
 }
 
-fn parts_of(folds: usize) -> impl Iterator<Item = Part> + Clone {
-    std::iter::once(Part::HeldOut).chain((0..folds).map(Part::Fold))
+fn parts_of(ask: &Ask<'_>, folds: usize) -> impl Iterator<Item = Part> + Clone + use<> {
+    ask.hold_out.then_some(Part::HeldOut).into_iter().chain((0..folds).map(Part::Fold))
 }
 
 /// How the rows of a task are split.
@@ -112,6 +112,8 @@ pub struct Ask<'a> {
     pub classes: usize,
     /// How many folds are wanted; fewer when there are too few rows or groups, never below two.
     pub folds: usize,
+    /// Whether a sixth is held out; not when other rows are there to measure with.
+    pub hold_out: bool,
     /// Decides which groups go where.
     pub seed: u64,
 }
@@ -149,8 +151,8 @@ pub fn stratified(ask: Ask<'_>) -> Result<Split, SplitError> {
             continue;
         }
         let seed = hash(&[ask.seed, class as u64]);
-        let mut own: Vec<Part> = (0..rows.len()).map(|at| place(at, folds, seed)).collect();
-        fill(&mut own, folds);
+        let mut own: Vec<Part> = (0..rows.len()).map(|at| place(&ask, at, folds, seed)).collect();
+        fill(&ask, &mut own, folds);
         rows.iter().zip(own).for_each(|(&row, part)| parts[row] = part);
     }
     Ok(collect(parts.into_iter(), folds, Kind::Stratified))
@@ -190,7 +192,10 @@ fn by_class(ask: Ask<'_>) -> Vec<Vec<usize>> {
 
 /// The part of the group or row that appears `at`-th. In each round of six a random one is held
 /// out; the others go to the folds in turn.
-fn place(at: usize, folds: usize, seed: u64) -> Part {
+fn place(ask: &Ask<'_>, at: usize, folds: usize, seed: u64) -> Part {
+    if !ask.hold_out {
+        return Part::Fold(at % folds);
+    }
     let (round, position) = (at / ROUND, at % ROUND);
     let mut places: [usize; ROUND] = std::array::from_fn(|place| place);
     Draw::new(hash(&[seed, round as u64])).shuffle(&mut places);
@@ -201,13 +206,13 @@ fn place(at: usize, folds: usize, seed: u64) -> Part {
 }
 
 /// Fills the parts that an incomplete round has left empty, from the largest other one.
-fn fill(parts: &mut [Part], folds: usize) {
-    for needed in parts_of(folds) {
+fn fill(ask: &Ask<'_>, parts: &mut [Part], folds: usize) {
+    for needed in parts_of(ask, folds) {
         if parts.contains(&needed) {
             continue;
         }
         let count = |part: Part| parts.iter().filter(|&&it| it == part).count();
-        let most = parts_of(folds).max_by_key(|&part| count(part)).expect("three parts or more");
+        let most = parts_of(ask, folds).max_by_key(|&part| count(part)).expect("two parts or more");
         if let Some(last) = parts.iter().rposition(|&part| part == most && count(most) > 1) {
             parts[last] = needed;
         }
@@ -224,8 +229,9 @@ fn by_group(ask: Ask<'_>, counts: &[usize]) -> Option<Split> {
         return None;
     }
     let folds = ask.folds.min(position.len() - 1).max(2);
-    let mut parts: Vec<Part> = (0..position.len()).map(|at| place(at, folds, ask.seed)).collect();
-    fill(&mut parts, folds);
+    let mut parts: Vec<Part> =
+        (0..position.len()).map(|at| place(&ask, at, folds, ask.seed)).collect();
+    fill(&ask, &mut parts, folds);
     // Which classes each group has, to see what a part would teach or check.
     let mut present = vec![vec![false; counts.len()]; parts.len()];
     for (label, group) in ask.labels.iter().zip(ask.groups) {
@@ -253,7 +259,8 @@ fn by_group(ask: Ask<'_>, counts: &[usize]) -> Option<Split> {
         COVERED_MIN <= covered as f64 / occurring.len() as f64
     };
     let teaches = |fold: usize| move |part| part != Part::HeldOut && part != Part::Fold(fold);
-    if !covered(&|part| part == Part::HeldOut) || !(0..folds).all(|fold| covered(&teaches(fold))) {
+    let measures = !ask.hold_out || covered(&|part| part == Part::HeldOut);
+    if !measures || !(0..folds).all(|fold| covered(&teaches(fold))) {
         return None;
     }
     Some(collect(ask.groups.iter().map(|group| parts[position[group]]), folds, Kind::Group))
@@ -285,10 +292,11 @@ fn by_time(ask: Ask<'_>, count: usize) -> Split {
         }
         // Neighbours across a border are nearly the same moment: some rows are left out there.
         let gap = (rows.len() / 40).min(8);
-        let held = (rows.len() * 3 / 20).max(1);
+        let held = if ask.hold_out { (rows.len() * 3 / 20).max(1) } else { 0 };
         let (before, last) = rows.split_at(rows.len() - held);
         held_out.extend_from_slice(last);
-        let before = &before[..before.len() - gap.min(before.len().saturating_sub(count))];
+        let border = if held == 0 { 0 } else { gap.min(before.len().saturating_sub(count)) };
+        let before = &before[..before.len() - border];
         let cuts: Vec<usize> = (1..count).map(|fold| cut(before, fold, count)).collect();
         for (at, &row) in before.iter().enumerate() {
             let fold = cuts.iter().filter(|&&cut| cut <= at).count();
@@ -322,7 +330,7 @@ mod tests {
 
     fn ask<'a>(labels: &'a [u16], groups: &'a [u32], folds: usize) -> Ask<'a> {
         let classes = labels.iter().map(|&label| usize::from(label) + 1).max().unwrap_or(0);
-        Ask { labels, groups, classes, folds, seed: 1 }
+        Ask { labels, groups, classes, folds, hold_out: true, seed: 1 }
     }
 
     #[test]
@@ -342,6 +350,21 @@ mod tests {
             for fold in 0..folds {
                 let rows = split.folds.iter().filter(|&&it| it == Fold::Of(fold)).count();
                 assert_eq!(rows, 2000 / folds);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_measured_with_other_rows_holds_nothing_out() {
+        let groups: Vec<u32> = (0..2400).map(|row| row / 100).collect();
+        let labels: Vec<u16> = (0..2400).map(|row| row % 3).collect();
+        for groups in [groups.as_slice(), &[]] {
+            let split = split(Ask { hold_out: false, ..ask(&labels, groups, 4) }).unwrap();
+            assert!(split.held_out.is_empty());
+            let borders = split.folds.iter().filter(|&&fold| fold == Fold::Border).count();
+            assert!(2400 <= split.training.len() + 3 * 8 && borders <= 3 * 3 * 8);
+            for fold in 0..4 {
+                assert!(split.folds.contains(&Fold::Of(fold)));
             }
         }
     }

@@ -51,6 +51,8 @@ impl Default for Ask {
 /// Seconds that an AutoML peer and we are given, and threads.
 const AUTOML_S: u32 = 60;
 const AUTOML_JOBS: usize = 2;
+/// Trials of our search in that time, at most.
+const TRIALS: &str = "1000";
 
 /// Everything that is written to `--json FILE`.
 #[derive(Serialize)]
@@ -199,7 +201,7 @@ impl Bench<'_> {
                 );
             }
         }
-        let words = ["training", "1", "1e9"];
+        let words = ["training", "1", "1e9", "0"];
         found.training = self.keep("the training", ours::<Training>(&words, &folder));
         if let Some(training) = &found.training {
             println!("{}", page::course(training));
@@ -261,7 +263,7 @@ impl Bench<'_> {
             }
         });
         self.note(asked, "FLAML");
-        let words = ["training", &jobs, &seconds];
+        let words = ["training", &jobs, &seconds, TRIALS];
         let ours = self.keep("ours in that time", ours::<Training>(&words, &folder));
         let found = &mut self.found[at];
         found.automl = theirs;

@@ -55,8 +55,9 @@ fn begin(words: &[&str]) -> Result<(), Fault> {
         }
         ["vote", path] => say(&alone::vote(&folder(path))?),
         ["first", threads, path] => say(&training::first(&folder(path), threads.parse()?)?),
-        ["training", threads, seconds, path] => {
-            say(&training::training(&folder(path), threads.parse()?, seconds.parse()?)?)
+        ["training", threads, seconds, trials, path] => {
+            let (threads, seconds, trials) = (threads.parse()?, seconds.parse()?, trials.parse()?);
+            say(&training::training(&folder(path), threads, seconds, trials)?)
         }
         _ => bench::run(&ask(words)?),
     }

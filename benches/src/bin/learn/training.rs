@@ -7,8 +7,9 @@ use models::{ClassId, Confusion, Ensemble, Features, Share, Subset, bundle};
 use tokio::time::Instant;
 use training_worker::{
     fit::Stop,
-    material::Material,
+    material::{Checks, Material},
     plan::{self, Size},
+    search::{Next, Search},
     workbench::{Assembled, Terms, Workbench},
 };
 
@@ -30,6 +31,8 @@ const MISSED_EVENTS_MAX: f64 = 0.02;
 const FIRST_RUNS: usize = 3;
 /// Test rows of each point of the curve; the last revision is asked about all.
 const CURVE_ROWS: usize = 3_400;
+/// Rows that a job asks every member about at the end.
+const HELD_OUT_ROWS: usize = 1_000;
 
 fn terms(threads: usize) -> Terms {
     Terms { seed: SEED, threads, missed_events_max: MISSED_EVENTS_MAX }
@@ -40,8 +43,9 @@ pub(crate) fn first(folder: &Folder, threads: usize) -> Result<First, Fault> {
     let mut runs = Vec::new();
     for _ in 0..FIRST_RUNS {
         let (schema, table) = (folder.schema()?, folder.table()?);
+        let held_out = held_out(folder)?;
         let (began, cpu) = (Instant::now(), cpu_s());
-        let material = Arc::new(Material::new(schema, table, SEED)?);
+        let material = Arc::new(Material::measured_by(held_out, schema, table, SEED)?);
         let recipes = plan::order(&[], size(&material));
         let mut bench = Workbench::new(material, terms(threads));
         let first = recipes.first().ok_or("no family was planned")?;
@@ -53,6 +57,15 @@ pub(crate) fn first(folder: &Folder, threads: usize) -> Result<First, Fault> {
     runs.sort_by(|a, b| a.0.total_cmp(&b.0));
     let (wall_s, cpu_s) = runs[runs.len() / 2];
     Ok(First { wall_s, cpu_s, runs: runs.len() as u64 })
+}
+
+/// Test rows that stand for those a job holds out: every training row teaches, as with the peers.
+fn held_out(folder: &Folder) -> Result<Checks, Fault> {
+    let (samples, truth) = (folder.samples("test")?, folder.truth("test")?);
+    let every = samples.len().div_ceil(HELD_OUT_ROWS).max(1);
+    let rows: Vec<usize> = (0..samples.len()).step_by(every).collect();
+    let truth = rows.iter().map(|&row| truth[row]).collect();
+    Ok(Checks { samples: samples.select(&rows), truth, groups: Vec::new() })
 }
 
 fn size(material: &Material) -> Size {
@@ -69,12 +82,18 @@ struct Revision {
     path: PathBuf,
 }
 
-/// Trains until every family stands or `seconds` have passed.
-pub(crate) fn training(folder: &Folder, threads: usize, seconds: f64) -> Result<Training, Fault> {
+/// Trains until every family stands and `trials` were made, or `seconds` have passed.
+pub(crate) fn training(
+    folder: &Folder,
+    threads: usize,
+    seconds: f64,
+    trials: usize,
+) -> Result<Training, Fault> {
     let (schema, table) = (folder.schema()?, folder.table()?);
     let background = schema.background();
+    let held_out = held_out(folder)?;
     let (began, cpu) = (Instant::now(), cpu_s());
-    let material = Arc::new(Material::new(schema, table, SEED)?);
+    let material = Arc::new(Material::measured_by(held_out, schema, table, SEED)?);
     let (rows, parted_by) = (material.lessons.labels.len(), material.kind.name());
     let recipes = plan::order(&[], size(&material));
     let mut bench = Workbench::new(material, terms(threads));
@@ -97,6 +116,29 @@ pub(crate) fn training(folder: &Folder, threads: usize, seconds: f64) -> Result<
             path,
         });
         last = Some(assembled);
+    }
+    let mut search = Search::new(&[], size(bench.material()), trials, SEED);
+    while began.elapsed().as_secs_f64() < seconds {
+        match search.step() {
+            Next::Done => break,
+            Next::Try(trial) => {
+                search.tell(trial.number, bench.trial(&trial.recipe, trial.rung, &stop).ok());
+            }
+            Next::Adopt(recipe) => {
+                if bench.improve(&recipe, &stop, &|| began.elapsed().as_secs_f64())? {
+                    let assembled = bench.assemble()?;
+                    let path = folder.ours().join(format!("revision-{}", revisions.len()));
+                    fs::write(&path, bundle::encode(&assembled.ensemble))?;
+                    revisions.push(Revision {
+                        seconds: began.elapsed().as_secs_f64(),
+                        cpu_s: cpu_s() - cpu,
+                        family: recipe.family().name().to_owned(),
+                        path,
+                    });
+                    last = Some(assembled);
+                }
+            }
+        }
     }
     let (wall_s, cpu_s) = (began.elapsed().as_secs_f64(), cpu_s() - cpu);
     let peak_mib = memory_mib("VmHWM")?;
