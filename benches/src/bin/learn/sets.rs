@@ -1,9 +1,15 @@
 //! The data sets, each parted into training and test rows as its own page says.
 
-use std::{collections::BTreeMap, fs::File, io::Read, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::Read,
+    path::Path,
+};
 
 use flate2::read::GzDecoder;
 use serde::{Deserialize, Serialize};
+use signals::{Clip, Sound, SoundDetail};
 use training_worker::draw::Draw;
 
 /// Decides every random choice of rows.
@@ -59,13 +65,21 @@ pub(crate) enum Which {
     GasDrift,
     Occupancy,
     Room,
+    Esc10,
     Synthetic,
 }
 
 impl Which {
     /// Those that are data of others, in the order in which they are measured.
-    pub(crate) const REAL: [Self; 6] =
-        [Self::HaptSix, Self::Mnist, Self::GasDrift, Self::Occupancy, Self::Room, Self::Hapt];
+    pub(crate) const REAL: [Self; 7] = [
+        Self::HaptSix,
+        Self::Mnist,
+        Self::GasDrift,
+        Self::Occupancy,
+        Self::Room,
+        Self::Esc10,
+        Self::Hapt,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -75,6 +89,7 @@ impl Which {
             Self::GasDrift => "gas",
             Self::Occupancy => "occupancy",
             Self::Room => "room",
+            Self::Esc10 => "esc10",
             Self::Synthetic => "synthetic",
         }
     }
@@ -88,6 +103,7 @@ impl Which {
             Self::GasDrift => gas_drift(self, data),
             Self::Occupancy => occupancy(self, data),
             Self::Room => room(self, data),
+            Self::Esc10 => esc10(self, data),
             Self::Synthetic => Ok(synthetic(self)),
         }
     }
@@ -198,6 +214,38 @@ fn room(which: Which, data: &Path) -> Result<Set, String> {
     let meta =
         Meta { background: Some(0), ..meta(which, "room occupancy, by day", sheet.width, 4) };
     Ok(Set { meta, train: part(true), test: part(false) })
+}
+
+/// Sounds of four folds teach, those of the fifth ask: other recordings.
+fn esc10(which: Which, data: &Path) -> Result<Set, String> {
+    let sounds = sounds(&data.join("esc10")).map_err(|error| format!("esc10/: {error}"))?;
+    let (width, train, test) = sounds;
+    let meta = Meta { background: Some(0), ..meta(which, "ESC-10, fold 5", width, 11) };
+    Ok(Set { meta, train, test })
+}
+
+fn sounds(folder: &Path) -> Result<(usize, Part, Part), Box<dyn std::error::Error>> {
+    let sound = Sound::new(16_000.0, 5.0, 5.0, SoundDetail::Compact)?;
+    let (mut width, mut train, mut test) = (0, Part::default(), Part::default());
+    let mut clips = csv::Reader::from_path(folder.join("clips.csv"))?;
+    let headers = clips.headers()?.clone();
+    let column = |name: &str| {
+        headers.iter().position(|it| it == name).ok_or_else(|| format!("no column {name}"))
+    };
+    let (file, label, fold, group) =
+        (column("file")?, column("label")?, column("fold")?, column("group")?);
+    for clip in clips.records() {
+        let clip = clip?;
+        let samples = Clip::decode(&fs::read(folder.join(&clip[file]))?)?.at_16_khz()?;
+        let part = if &clip[fold] == "5" { &mut test } else { &mut train };
+        for row in sound.rows(&samples)? {
+            width = row.len();
+            part.values.extend(row);
+            part.labels.push(clip[label].parse()?);
+            part.groups.push(clip[group].to_owned());
+        }
+    }
+    Ok((width, train, test))
 }
 
 /// Clouds that overlap, one of them the background, of people who differ.
