@@ -162,6 +162,12 @@ mod tests {
             "task init kitchen --from a.csv.gz --label label --group day --background 0 --output k.toml",
             "task apply k.toml -o json",
             "data import kitchen a.csv --label label --where day=1,2 --where split=train",
+            "data import digits images.idx --labels labels.idx",
+            "data check kitchen a.parquet --label label --skip-incomplete",
+            "task init walk --from raw.csv --kind window --label label --rate-hz 50 --length-s 2.56 \
+             --recording experiment",
+            "task init sounds --from clips --kind audio --length-s 5",
+            "evaluate digits images.idx --labels labels.idx",
             "train run kitchen --wait",
             "predict kitchen --input a.csv -o json",
             "-o json evaluate kitchen a.csv --label label",

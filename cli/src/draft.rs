@@ -14,16 +14,101 @@ use crate::{
 const LINE_MAX: usize = 96;
 
 /// What a task is about, before a policy is thought of.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Draft {
     /// The name of the task.
     pub(crate) name: String,
-    /// The names of the features.
-    pub(crate) features: Vec<String>,
+    /// What goes in.
+    pub(crate) taken: Taken,
     /// The classes and what stands for them.
     pub(crate) classes: Classes,
     /// The column that says which rows belong together.
     pub(crate) group: Option<String>,
+}
+
+/// What goes into a task.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Taken {
+    /// Features by their names.
+    Features(Vec<String>),
+    /// Windows of these channels.
+    Window {
+        /// In the order of a sample's values.
+        channels: Vec<String>,
+        /// Samples a second.
+        rate_hz: f64,
+        /// From the beginning of a window to its end.
+        length_s: f64,
+        /// From the beginning of a window to the beginning of the next.
+        step_s: f64,
+        /// The column that changes where another recording begins.
+        recording: Option<String>,
+    },
+    /// Stretches of sound.
+    Audio {
+        /// From the beginning of a stretch to its end.
+        length_s: f64,
+        /// From the beginning of a stretch to the beginning of the next.
+        step_s: f64,
+    },
+    /// Grey images.
+    Image {
+        /// Pixels of a row.
+        width: usize,
+        /// Rows.
+        height: usize,
+    },
+}
+
+impl fmt::Display for Taken {
+    /// As it stands under `[input]`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Features(features) => {
+                writeln!(f, "kind = \"features\"")?;
+                writeln!(
+                    f,
+                    "# The values of a sample, in this order; files are read by these names."
+                )?;
+                writeln!(f, "features = {}", array(&features.iter().collect::<Vec<_>>()))
+            }
+            Self::Window { channels, rate_hz, length_s, step_s, recording } => {
+                writeln!(f, "kind = \"window\"")?;
+                writeln!(
+                    f,
+                    "# Raw samples in the order of time; files are read by these names. Axes such"
+                )?;
+                writeln!(f, "# as acc_x, acc_y and acc_z are taken as one vector too.")?;
+                writeln!(f, "channels = {}", array(&channels.iter().collect::<Vec<_>>()))?;
+                writeln!(f, "rate_hz = {rate_hz:?}\nlength_s = {length_s:?}\nstep_s = {step_s:?}")?;
+                writeln!(f, "# For slow telemetry seven statistics of each channel are enough:")?;
+                writeln!(f, "# detail = \"brief\"")?;
+                writeln!(f, "# No window reaches across the beginning of another recording.")?;
+                match recording {
+                    Some(recording) => writeln!(f, "recording = {}", quoted(recording))?,
+                    None => writeln!(f, "# recording = \"experiment\"")?,
+                }
+                writeln!(
+                    f,
+                    "# Windows that are less clearly of one class than this are left out:"
+                )?;
+                writeln!(f, "# label_share_min = 0.75")
+            }
+            Self::Audio { length_s, step_s } => {
+                writeln!(f, "kind = \"audio\"")?;
+                writeln!(f, "# FLAC or WAV; each stretch is answered by itself.")?;
+                writeln!(f, "rate_hz = 16000\nlength_s = {length_s:?}\nstep_s = {step_s:?}")
+            }
+            Self::Image { width, height } => {
+                writeln!(f, "kind = \"image\"\nwidth = {width}\nheight = {height}")?;
+                writeln!(
+                    f,
+                    "# Where lines lie and how they run; \"pixels\" takes them as they are."
+                )?;
+                writeln!(f, "detail = \"lines\"")
+            }
+        }
+    }
 }
 
 /// The classes of a label column.
@@ -134,7 +219,7 @@ fn names(classes: &[(String, String)]) -> String {
 /// The task file.
 impl fmt::Display for Draft {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, features, classes: Classes { cells, background }, group } = self;
+        let Self { name, taken, classes: Classes { cells, background }, group } = self;
         let names: Vec<&String> = cells.iter().map(|class| &class.1).collect();
 
         writeln!(
@@ -158,9 +243,7 @@ impl fmt::Display for Draft {
             )?,
         }
 
-        writeln!(f, "\n[input]\nkind = \"features\"")?;
-        writeln!(f, "# The values of a sample, in this order; files are read by these names.")?;
-        writeln!(f, "features = {}", array(&features.iter().collect::<Vec<_>>()))?;
+        write!(f, "\n[input]\n{taken}")?;
         match group {
             Some(group) => writeln!(
                 f,
@@ -303,10 +386,14 @@ mod tests {
         assert_eq!(one, DraftError::One { only: "x".to_owned() });
     }
 
+    fn features() -> Vec<String> {
+        (0..300).map(|it| format!("a \"quoted\" feature {it}")).collect()
+    }
+
     fn draft(background: Option<usize>, group: Option<&str>) -> Draft {
         Draft {
             name: "room".to_owned(),
-            features: (0..300).map(|it| format!("a \"quoted\" feature {it}")).collect(),
+            taken: Taken::Features(features()),
             classes: Classes { cells: file().classes, background },
             group: group.map(str::to_owned),
         }
@@ -320,9 +407,9 @@ mod tests {
         assert_eq!(parsed["task"]["background"].as_str(), Some("empty"));
         assert_eq!(parsed["labels"]["2"].as_str(), Some("two"));
         assert_eq!(parsed["input"]["group"].as_str(), Some("day"));
-        let features = parsed["input"]["features"].as_array().unwrap();
-        assert_eq!(features.len(), 300);
-        assert_eq!(features[7].as_str(), Some(draft.features[7].as_str()));
+        let written = parsed["input"]["features"].as_array().unwrap();
+        assert_eq!(written.len(), 300);
+        assert_eq!(written[7].as_str(), Some(features()[7].as_str()));
         assert!(draft.to_string().lines().all(|line| line.chars().count() <= 100));
     }
 
@@ -332,7 +419,7 @@ mod tests {
             let draft = draft(background, group);
             let text = draft.to_string();
             let task = scheduler::task_file::Task::parse(&text).unwrap();
-            assert_eq!(task.schema.features(), draft.features);
+            assert_eq!(task.schema.features(), features());
             assert_eq!(task.schema.classes(), ["empty", "one", "two"]);
             assert_eq!(task.schema.background().is_some(), background.is_some());
             assert_eq!(task.group.as_deref(), group);
@@ -342,6 +429,24 @@ mod tests {
             let all = text.replace("# latency", "latency").replace("# place", "place");
             let all = all.replace("# accuracy", "accuracy").replace("# group", "group");
             let all = all.replace("# background", "background");
+            scheduler::task_file::Task::parse(&all).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_scheduler_takes_raw_input_as_it_is() {
+        let channels = ["acc_x", "acc_y", "acc_z"].map(str::to_owned).to_vec();
+        let (rate_hz, length_s, step_s) = (50.0, 2.56, 1.0);
+        let recording = Some("experiment".to_owned());
+        for (taken, kind) in [
+            (Taken::Window { channels, rate_hz, length_s, step_s, recording }, "window"),
+            (Taken::Audio { length_s: 5.0, step_s: 2.0 }, "audio"),
+            (Taken::Image { width: 28, height: 20 }, "image"),
+        ] {
+            let text = Draft { taken, ..draft(None, None) }.to_string();
+            let task = scheduler::task_file::Task::parse(&text).unwrap();
+            assert_eq!(task.input.kind(), kind);
+            let all = text.replace("# label_share", "label_share").replace("# detail", "detail");
             scheduler::task_file::Task::parse(&all).unwrap();
         }
     }

@@ -6,10 +6,12 @@ mod command;
 mod demo;
 mod draft;
 mod failure;
+mod inspection;
 mod lab;
 mod output;
 mod process;
 mod report;
+mod samples;
 mod table_file;
 mod up;
 

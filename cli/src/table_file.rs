@@ -1,4 +1,4 @@
-//! Samples in a file: a table of comma-separated values, plain or packed with gzip.
+//! Samples in a file: a table of comma-separated values, plain or packed with gzip, or Parquet.
 //!
 //! ```text
 //! temperature,humidity,label,day         the heading names the columns, each once
@@ -13,6 +13,7 @@
 
 mod bounded;
 mod columns;
+mod parquet;
 mod picked;
 mod problem;
 
@@ -27,11 +28,9 @@ use std::{
 use csv::StringRecord;
 use flate2::bufread::MultiGzDecoder;
 
-use self::{
-    bounded::{Budget, Metered},
-    columns::Layout,
-};
+use self::{bounded::Budget, columns::Layout, parquet::Parquet};
 pub(crate) use self::{
+    bounded::Metered,
     columns::{Columns, FeatureColumns},
     picked::Picked,
     problem::{Problem, TableError},
@@ -43,20 +42,48 @@ const VALUES_MAX: usize = 1 << 29;
 /// A table that is read row by row.
 pub(crate) struct TableReader {
     file: String,
-    csv: csv::Reader<Box<dyn Read + Send>>,
-    budget: Budget,
+    records: Records,
     layout: Layout,
     record: StringRecord,
     row: Row,
-    file_bytes: u64,
-    file_read: Arc<std::sync::atomic::AtomicU64>,
+    skip_incomplete: bool,
+    skipped: u64,
+}
+
+/// Where rows come from.
+enum Records {
+    Csv {
+        csv: csv::Reader<Box<dyn Read + Send>>,
+        budget: Budget,
+        file_bytes: u64,
+        file_read: Arc<std::sync::atomic::AtomicU64>,
+    },
+    Parquet(Box<Parquet>),
+}
+
+impl Records {
+    /// Puts the next row into `record`; its line, or `None` at the end.
+    fn read(&mut self, record: &mut StringRecord) -> Result<Option<u64>, Problem> {
+        match self {
+            Self::Csv { csv, budget, .. } => {
+                budget.refill();
+                let more = csv.read_record(record)?;
+                Ok(more.then(|| record.position().map_or(0, csv::Position::line)))
+            }
+            Self::Parquet(parquet) => parquet.read(record),
+        }
+    }
 }
 
 /// One row of a table.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Row {
-    /// The line of the file where it begins; the heading is line 1.
+    /// The line of the file where it begins; the heading is line 1. Where a file has no lines, the
+    /// row counted from 1.
     pub(crate) line: u64,
+    /// Which row of the file it is, those that were not picked included: neighbours follow each
+    /// other.
+    pub(crate) number: u64,
     /// In the order of [`TableReader::features`].
     pub(crate) values: Vec<f32>,
     /// The cell of the label column; empty when none was asked for.
@@ -85,26 +112,32 @@ impl TableReader {
         let (metered, file_read) = Metered::new(file);
         let mut packed = BufReader::with_capacity(1 << 16, metered);
         // What the file begins with says what it is; its name may say anything.
-        let gzip = packed.fill_buf().map_err(Problem::Open)?.starts_with(&[0x1f, 0x8b]);
-        let plain: Box<dyn Read + Send> =
-            if gzip { Box::new(MultiGzDecoder::new(packed)) } else { Box::new(packed) };
-        let (bounded, budget) = Budget::over(plain);
-
-        let mut csv = csv::ReaderBuilder::new()
-            .flexible(true)
-            .buffer_capacity(1 << 16)
-            .from_reader(Box::new(bounded) as Box<dyn Read + Send>);
-        let heading = csv.headers()?.clone();
+        let begin = packed.fill_buf().map_err(Problem::Open)?;
+        let (gzip, parquet) = (begin.starts_with(&[0x1f, 0x8b]), begin.starts_with(b"PAR1"));
+        let (records, heading) = if parquet {
+            let parquet = Parquet::open(File::open(path).map_err(Problem::Open)?)?;
+            let heading = parquet.heading().clone();
+            (Records::Parquet(Box::new(parquet)), heading)
+        } else {
+            let plain: Box<dyn Read + Send> =
+                if gzip { Box::new(MultiGzDecoder::new(packed)) } else { Box::new(packed) };
+            let (bounded, budget) = Budget::over(plain);
+            let mut csv = csv::ReaderBuilder::new()
+                .flexible(true)
+                .buffer_capacity(1 << 16)
+                .from_reader(Box::new(bounded) as Box<dyn Read + Send>);
+            let heading = csv.headers()?.clone();
+            (Records::Csv { csv, budget, file_bytes, file_read }, heading)
+        };
         let layout = Layout::of(&heading, columns)?;
         Ok(Self {
             file: path.display().to_string(),
-            csv,
-            budget,
+            records,
             layout,
             record: StringRecord::new(),
             row: Row::default(),
-            file_bytes,
-            file_read,
+            skip_incomplete: columns.skip_incomplete,
+            skipped: 0,
         })
     }
 
@@ -118,9 +151,19 @@ impl TableReader {
         &self.layout.ignored
     }
 
-    /// The size of the file and how much of it was read, in bytes as they are on disk.
+    /// The size of the file and how much of it was read: bytes as they are on disk, or rows.
     pub(crate) fn progress(&self) -> (u64, u64) {
-        (self.file_bytes, self.file_read.load(std::sync::atomic::Ordering::Relaxed))
+        match &self.records {
+            Records::Csv { file_bytes, file_read, .. } => {
+                (*file_bytes, file_read.load(std::sync::atomic::Ordering::Relaxed))
+            }
+            Records::Parquet(parquet) => parquet.progress(),
+        }
+    }
+
+    /// How many rows were left out because a cell was missing or no finite number.
+    pub(crate) fn skipped(&self) -> u64 {
+        self.skipped
     }
 
     /// The next row that is picked; `None` at the end.
@@ -144,11 +187,8 @@ impl TableReader {
 
     fn advance(&mut self) -> Result<bool, Problem> {
         loop {
-            self.budget.refill();
-            if !self.csv.read_record(&mut self.record)? {
-                return Ok(false);
-            }
-            let line = self.record.position().map_or(0, csv::Position::line);
+            let Some(line) = self.records.read(&mut self.record)? else { return Ok(false) };
+            self.row.number += 1;
             if self.record.len() != self.layout.width {
                 return Err(Problem::Ragged {
                     line,
@@ -156,9 +196,17 @@ impl TableReader {
                     actual: self.record.len(),
                 });
             }
-            if self.layout.picks(&self.record) {
-                self.layout.fill(&self.record, line, &mut self.row)?;
-                return Ok(true);
+            if !self.layout.picks(&self.record) {
+                continue;
+            }
+            match self.layout.fill(&self.record, line, &mut self.row) {
+                Ok(()) => return Ok(true),
+                Err(Problem::EmptyCell { .. } | Problem::NotFinite { .. })
+                    if self.skip_incomplete =>
+                {
+                    self.skipped += 1;
+                }
+                Err(problem) => return Err(problem),
             }
         }
     }

@@ -3,10 +3,16 @@
 //!
 //! Unknown keys are refused: a misspelled limit must not become a default.
 
+mod input;
+
 use std::{collections::BTreeMap, ops::Range};
 
 use models::{ClassId, Family, Schema};
+use signals::Input;
 use toml::Spanned;
+
+pub use self::input::Cutting;
+use self::input::RawInput;
 
 use crate::policy::{Adapt, Objective, Place, Policy, Train};
 
@@ -26,8 +32,12 @@ pub const TRIALS_MAX: u32 = 1_000;
 pub struct Task {
     /// Unique among the tasks.
     pub name: String,
-    /// What goes in and comes out.
+    /// What a model sees and answers.
     pub schema: Schema,
+    /// What goes in, and how it becomes what a model sees.
+    pub input: Input,
+    /// How recordings are cut, where the input is a window.
+    pub cutting: Cutting,
     /// The column that says which rows belong together (subject, day, device).
     pub group: Option<String>,
     /// Cells of a label column that stand for classes.
@@ -84,21 +94,6 @@ struct RawTask {
     name: Spanned<String>,
     classes: Spanned<Vec<String>>,
     background: Option<Spanned<String>>,
-}
-
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawInput {
-    kind: Spanned<String>,
-    features: Option<Spanned<Vec<String>>>,
-    group: Option<Spanned<String>>,
-    // Keys of the kinds that are not built yet, so that the answer is "not yet" and not "unknown".
-    channels: Option<Spanned<toml::Value>>,
-    rate_hz: Option<Spanned<toml::Value>>,
-    length_s: Option<Spanned<toml::Value>>,
-    step_s: Option<Spanned<toml::Value>>,
-    width: Option<Spanned<toml::Value>>,
-    height: Option<Spanned<toml::Value>>,
 }
 
 #[derive(Default, serde::Deserialize)]
@@ -237,7 +232,8 @@ impl Task {
             says: error.message().lines().collect::<Vec<_>>().join(" "),
         })?;
         let name = task_name(&source, &raw.task.name)?;
-        let schema = schema(&source, &raw)?;
+        let (input, cutting) = raw.input.parse(&source)?;
+        let schema = schema(&source, &raw, &input)?;
         let mut labels = BTreeMap::new();
         for (cell, class) in raw.labels {
             if schema.class(class.get_ref()).is_none() {
@@ -252,7 +248,7 @@ impl Task {
         }
         let group = raw.input.group.map(Spanned::into_inner);
         let policy = policy(&source, raw.policy)?;
-        Ok(Self { name, schema, group, labels, policy })
+        Ok(Self { name, schema, input, cutting, group, labels, policy })
     }
 }
 
@@ -277,53 +273,7 @@ fn task_name(source: &Source<'_>, name: &Spanned<String>) -> Result<String, Task
     ))
 }
 
-fn schema(source: &Source<'_>, raw: &Raw) -> Result<Schema, TaskFileError> {
-    let input = &raw.input;
-    let kind = input.kind.get_ref().as_str();
-    match kind {
-        "features" => {}
-        "window" | "audio" | "image" => {
-            return Err(source.wrong(
-                input.kind.span(),
-                "input.kind",
-                format!("{kind:?} is not built yet"),
-                "compute the features yourself and write kind = \"features\" with \
-                 features = [\"...\"]",
-            ));
-        }
-        _ => {
-            return Err(source.wrong(
-                input.kind.span(),
-                "input.kind",
-                format!("{kind:?} is no kind of input"),
-                "write kind = \"features\"",
-            ));
-        }
-    }
-    let foreign = [
-        &input.channels,
-        &input.rate_hz,
-        &input.length_s,
-        &input.step_s,
-        &input.width,
-        &input.height,
-    ];
-    if let Some(key) = foreign.into_iter().flatten().next() {
-        return Err(source.wrong(
-            key.span(),
-            "input",
-            "this key belongs to another kind of input",
-            "remove it: kind = \"features\" takes features and group",
-        ));
-    }
-    let Some(features) = &input.features else {
-        return Err(source.wrong(
-            input.kind.span(),
-            "input.features",
-            "the features are missing",
-            "write features = [\"first\", \"second\"], one name per value of a sample",
-        ));
-    };
+fn schema(source: &Source<'_>, raw: &Raw, input: &Input) -> Result<Schema, TaskFileError> {
     let classes = &raw.task.classes;
     let background = match &raw.task.background {
         None => None,
@@ -340,20 +290,18 @@ fn schema(source: &Source<'_>, raw: &Raw) -> Result<Schema, TaskFileError> {
             Some(ClassId(id))
         }
     };
-    Schema::new(features.get_ref().clone(), classes.get_ref().clone(), background).map_err(
-        |error| {
-            use models::SchemaError as E;
-            let (span, key) = match &error {
-                E::Features { .. }
-                | E::Repeated { what: "features", .. }
-                | E::Name { what: "features", .. } => (features.span(), "input.features"),
-                E::Classes { .. } | E::Repeated { .. } | E::Name { .. } | E::Background { .. } => {
-                    (classes.span(), "task.classes")
-                }
-            };
-            source.wrong(span, key, error.to_string(), "correct the list")
-        },
-    )
+    Schema::new(input.feature_names(), classes.get_ref().clone(), background).map_err(|error| {
+        use models::SchemaError as E;
+        let (span, key) = match &error {
+            E::Features { .. }
+            | E::Repeated { what: "features", .. }
+            | E::Name { what: "features", .. } => (raw.input.said(), "input.features"),
+            E::Classes { .. } | E::Repeated { .. } | E::Name { .. } | E::Background { .. } => {
+                (classes.span(), "task.classes")
+            }
+        };
+        source.wrong(span, key, error.to_string(), "correct the list")
+    })
 }
 
 fn policy(source: &Source<'_>, raw: RawPolicy) -> Result<Policy, TaskFileError> {
@@ -639,7 +587,7 @@ label = { auto_above = 0.97, review_between = [0.5, 0.97], questions_per_day = 2
             ("\"0\" = \"idle\"", "\"0\" = \"off\"", "line 13", "name one of idle"),
             ("\"knn\", \"ridge\"", "\"resnet\"", "line 20", "some of knn, ridge"),
             ("families = [\"knn\", \"ridge\"]", "families = 3", "line 20", "families is \"all\""),
-            ("kind = \"features\"", "kind = \"window\"", "line 8", "not built yet"),
+            ("kind = \"features\"", "kind = \"window\"", "line 9", "another kind"),
             ("kind = \"features\"", "kind = \"smell\"", "line 8", "no kind of input"),
             ("features = [\"a\", \"b\"]", "", "line 8", "write features = ["),
             ("features = [\"a\", \"b\"]", "features = [\"a\", \"a\"]", "line 9", "twice"),

@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | each channel `c` | `c` | its course and its spectrum |
 //! | each channel `c` | `c_jerk`, its change per second | the short form of its course |
-//! | each vector `v` | `v_magnitude`, `v_along`, `v_across` | course and spectrum |
+//! | each vector `v` | `v_magnitude`, `v_along`, `v_across` | course and spectrum; lengths do not cross zero |
 //! | each vector `v` | `v_jerk`, the length of the jerk | the short form of its course |
 //! | each axis `c` of a vector | `c_cosine` | how the mean vector points |
 //! | each pair of channels | `c_d_correlation` | between -1 and 1 |
@@ -22,6 +22,8 @@ use crate::{
     spectrum::{self, Spectrum},
 };
 
+/// What is not said of a length.
+const CROSSING: &str = "zero_crossings";
 /// Channels up to which every pair is compared; their number grows with the square.
 pub const CORRELATED_MAX: usize = 12;
 
@@ -59,16 +61,16 @@ impl Portrait {
     pub(crate) fn features(&self, channels: &[Vec<f64>]) -> Vec<f32> {
         let mut features = Vec::with_capacity(self.names.len());
         for series in channels {
-            self.whole(series, &mut features);
+            self.whole(series, true, &mut features);
             self.brief(&self.jerk(series), &mut features);
         }
         for vector in &self.axes {
             let of = vector.channels.map(|at| channels[at].as_slice());
             let direction = Axes::direction(of);
             let (along, across) = Axes::along_and_across(of, direction);
-            self.whole(&Axes::magnitude(of), &mut features);
-            self.whole(&along, &mut features);
-            self.whole(&across, &mut features);
+            self.whole(&Axes::magnitude(of), false, &mut features);
+            self.whole(&along, true, &mut features);
+            self.whole(&across, false, &mut features);
             let jerk = of.map(|series| self.jerk(series));
             self.brief(&Axes::magnitude([&jerk[0], &jerk[1], &jerk[2]]), &mut features);
             features.extend(direction.map(narrow));
@@ -79,8 +81,11 @@ impl Portrait {
         features
     }
 
-    fn whole(&self, series: &[f64], features: &mut Vec<f32>) {
-        features.extend(course(series, self.rate_hz).map(narrow));
+    /// Course and spectrum of a series, which `crosses` zero or is a length.
+    fn whole(&self, series: &[f64], crosses: bool, features: &mut Vec<f32>) {
+        let course = course::NAMES.iter().zip(course(series, self.rate_hz));
+        let said = course.filter(|(name, _)| crosses || **name != CROSSING);
+        features.extend(said.map(|(_, value)| narrow(value)));
         features.extend(self.spectrum.features(series, self.rate_hz).map(narrow));
     }
 
@@ -114,8 +119,12 @@ fn names(channels: &[String], axes: &[Axes], pairs: &[(usize, usize)]) -> Vec<St
         of(&format!("{channel}_jerk"), &course::BRIEF, &mut all);
     }
     for Axes { stem, channels: three } in axes {
-        for series in ["magnitude", "along", "across"] {
-            of(&format!("{stem}_{series}"), &course::NAMES, &mut all);
+        let length: Vec<&str> =
+            course::NAMES.iter().copied().filter(|name| *name != CROSSING).collect();
+        for (series, said) in
+            [("magnitude", &length[..]), ("along", &course::NAMES), ("across", &length)]
+        {
+            of(&format!("{stem}_{series}"), said, &mut all);
             of(&format!("{stem}_{series}"), &spectrum::NAMES, &mut all);
         }
         of(&format!("{stem}_jerk"), &course::BRIEF, &mut all);

@@ -15,7 +15,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("proto", &["models"]),
     ("store", &["runtime"]),
     ("client", &["proto"]),
-    ("scheduler", &["models", "proto", "runtime", "store"]),
+    ("scheduler", &["models", "proto", "runtime", "signals", "store"]),
     ("training-worker", &["models", "proto", "runtime"]),
     ("serving-worker", &["models", "proto", "runtime", "store"]),
     ("node", &["models", "proto", "runtime"]),

@@ -18,8 +18,10 @@ const COLUMNS_SHOWN_MAX: usize = 40;
 /// What may be done with samples.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
-    /// Import the labelled samples of a table, all or none.
+    /// Import the labelled samples of a file, all or none.
     Import(import::Options),
+    /// See what is odd about the samples of a file, without importing any.
+    Check(import::Options),
     /// See how many samples a task has, of which classes, and what their values are.
     Stat {
         /// The task.
@@ -34,6 +36,7 @@ pub(crate) enum Command {
 pub(crate) async fn run(command: Command, call: &Call) -> Result<Outcome, Failure> {
     match command {
         Command::Import(options) => Box::pin(import::run(options, call)).await,
+        Command::Check(options) => Box::pin(import::check(options, call)).await,
         Command::Stat { task, columns } => stat(&task, columns, call).await,
     }
 }

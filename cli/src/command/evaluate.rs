@@ -14,7 +14,8 @@ use crate::{
     command::{Call, data::Labels, found, progress},
     failure::{Doing as _, Failure, Outcome},
     output,
-    table_file::{Columns, FeatureColumns, Picked, Problem, TableReader},
+    samples::{SampleReader, Wanted},
+    table_file::{Columns, Picked, Problem},
 };
 
 use self::figures::Figures;
@@ -29,11 +30,16 @@ const VALUES_MAX: usize = 1 << 18;
 pub(crate) struct Options {
     /// The task.
     task: String,
-    /// A table of samples (.csv or .csv.gz); the features are found by their names.
+    /// A table of samples (CSV, gzip, Parquet), whose columns are found by their names; a matrix
+    /// (IDX, NPY); for a task that takes sounds a table with a column `file`, or a folder of
+    /// folders named after the classes.
     file: PathBuf,
     /// The column that holds the class, by its name or by an id.
     #[arg(long, value_name = "COLUMN")]
-    label: String,
+    label: Option<String>,
+    /// Where the labels of a matrix are: IDX, NPY, or a table with the column `--label`.
+    #[arg(long, value_name = "FILE")]
+    labels: Option<PathBuf>,
     /// A table `id,name,background` that names the ids in the label column.
     #[arg(long, value_name = "FILE")]
     classes: Option<PathBuf>,
@@ -53,12 +59,12 @@ pub(crate) async fn run(options: Options, call: &Call) -> Result<Outcome, Failur
     let file = options.classes.as_deref().map(ClassesFile::read).transpose().doing(doing)?;
     let labels = Labels::of(&task, file.as_ref());
     let columns = Columns {
-        features: FeatureColumns::Named(task.features.clone()),
-        label: Some(options.label.clone()),
+        label: options.label.clone(),
         picked: options.picked.clone(),
         ..Columns::default()
     };
-    let mut reader = TableReader::open(&options.file, &columns)?;
+    let wanted = Wanted::of(&task, columns).doing(doing)?.labelled(options.labels.clone());
+    let mut reader = SampleReader::open(&options.file, &wanted)?;
     let (predictor, address) = match &options.address {
         Some(address) => (Predictor::connect(address).await.doing(doing)?, address.clone()),
         None => {
@@ -77,7 +83,7 @@ pub(crate) async fn run(options: Options, call: &Call) -> Result<Outcome, Failur
             let Some(class) = labels.id(&row.label).and_then(|id| u16::try_from(id).ok()) else {
                 let problem = Problem::Label {
                     line: row.line,
-                    column: options.label.clone(),
+                    column: options.label.clone().unwrap_or_default(),
                     label: row.label.clone(),
                     known: labels.known(),
                 };

@@ -13,7 +13,8 @@ use crate::{
     command::{Call, found},
     failure::{Doing as _, Failure, Outcome},
     output,
-    table_file::{Columns, FeatureColumns, Picked, Problem, TableError, TableReader},
+    samples::{SampleReader, Wanted},
+    table_file::{Columns, Picked, Problem, TableError},
 };
 
 /// Samples that are read ahead of the network at most.
@@ -26,8 +27,8 @@ const LINES_WAITING_MAX: usize = 4_096;
 pub(crate) struct Options {
     /// The task.
     task: String,
-    /// A table of samples (.csv or .csv.gz); the features are found by their names, and other
-    /// columns are not looked at.
+    /// A table of samples (CSV, gzip, Parquet), whose columns are found by their names; a matrix
+    /// (IDX, NPY); for a task that takes sounds a table with a column `file`, a folder or a clip.
     #[arg(long, value_name = "FILE")]
     input: PathBuf,
     /// Only rows whose cell is one of these; may be said more than once.
@@ -47,12 +48,9 @@ pub(crate) async fn run(options: Options, call: &Call) -> Result<Outcome, Failur
         Some(address) => Predictor::connect(address).await.doing(doing)?,
         None => found::serving(&admin, &task.name).await.doing(doing)?.predictor,
     };
-    let columns = Columns {
-        features: FeatureColumns::Named(task.features.clone()),
-        picked: options.picked.clone(),
-        ..Columns::default()
-    };
-    let reader = TableReader::open(&options.input, &columns)?;
+    let columns = Columns { picked: options.picked.clone(), ..Columns::default() };
+    let wanted = Wanted::of(&task, columns).doing(doing)?;
+    let reader = SampleReader::open(&options.input, &wanted)?;
 
     let (samples, ready) = mpsc::channel(SAMPLES_AHEAD_MAX);
     let (lines, mut asked) = mpsc::channel(LINES_WAITING_MAX);
@@ -92,7 +90,7 @@ pub(crate) async fn run(options: Options, call: &Call) -> Result<Outcome, Failur
 
 /// Reads samples for as long as somebody takes them; how many there were.
 fn read(
-    mut reader: TableReader,
+    mut reader: SampleReader,
     task: &str,
     picked: bool,
     samples: &mpsc::Sender<v1::PredictRequest>,

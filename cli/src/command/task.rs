@@ -16,7 +16,7 @@ use crate::{
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     /// Write a first task file from a table of samples, to edit and to apply.
-    Init(init::Options),
+    Init(Box<init::Options>),
     /// Admit the task of a file, or replace its policy.
     Apply {
         /// The task file.

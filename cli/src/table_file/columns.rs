@@ -9,6 +9,9 @@ use super::{Row, picked::Picked, problem::Problem};
 /// Most columns that are listed in an error; a table may have thousands.
 const LISTED_MAX: usize = 12;
 
+/// What tables say where a number is missing.
+const MISSING: [&str; 6] = ["", "na", "n/a", "null", "none", "?"];
+
 /// What is wanted of a table.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Columns {
@@ -22,6 +25,9 @@ pub(crate) struct Columns {
     pub(crate) picked: Vec<Picked>,
     /// Further columns whose cells are wanted as text.
     pub(crate) extra: Vec<String>,
+    /// Whether rows with a cell that is missing or no finite number are left out, and counted,
+    /// rather than refused.
+    pub(crate) skip_incomplete: bool,
 }
 
 /// Which columns are features.
@@ -172,7 +178,7 @@ fn number(cell: &str) -> Result<f32, Wrong> {
     match cell.parse::<f32>() {
         Ok(value) if value.is_finite() => Ok(value),
         Ok(_) => Err(Wrong::NotFinite(shown())),
-        Err(_) if cell.is_empty() => Err(Wrong::Empty),
+        Err(_) if MISSING.iter().any(|word| cell.eq_ignore_ascii_case(word)) => Err(Wrong::Empty),
         Err(_) => Err(Wrong::NotANumber(shown())),
     }
 }

@@ -67,8 +67,8 @@ pub(crate) enum Problem {
         /// Cells of the row.
         actual: usize,
     },
-    /// Nothing stands in a cell.
-    #[error("line {line}, column {column:?}: the cell is empty")]
+    /// Nothing stands in a cell, or a word for nothing.
+    #[error("line {line}, column {column:?}: the value is missing")]
     EmptyCell {
         /// Of the file.
         line: u64,
@@ -106,6 +106,52 @@ pub(crate) enum Problem {
         label: String,
         /// What there is.
         known: String,
+    },
+    /// Broken Parquet.
+    #[error("its Parquet cannot be read")]
+    Parquet(#[source] ::parquet::errors::ParquetError),
+    /// Neither IDX nor NPY as they are read here.
+    #[error("it is no matrix of samples: {what}")]
+    Matrix {
+        /// What is the matter.
+        what: String,
+    },
+    /// No clip.
+    #[error("it is no clip that can be heard")]
+    Clip(#[source] signals::ClipError),
+    /// Samples of the wrong shape.
+    #[error("its samples do not become features")]
+    Shape(#[source] models::ShapeError),
+    /// Rows of another width than the task takes.
+    #[error("its rows have {actual} values and the task takes {expected}")]
+    Width {
+        /// What the task takes.
+        expected: usize,
+        /// What a row has.
+        actual: usize,
+    },
+    /// A value that is no grey.
+    #[error("line {line}: {value} is no pixel, which is a whole number from 0 to 255")]
+    Pixel {
+        /// Of the file.
+        line: u64,
+        /// What stands there.
+        value: f32,
+    },
+    /// Nothing says what the rows are.
+    #[error(
+        "nothing says which class its rows have: {}",
+        if *matrix { "say where the labels are with --labels FILE" } else { "say which column with --label COLUMN" }
+    )]
+    NoLabels {
+        /// Whether it is a matrix, which has no column of labels.
+        matrix: bool,
+    },
+    /// As many labels as rows are needed.
+    #[error("it has {rows} rows and the file of the labels has more or fewer")]
+    LabelCount {
+        /// Rows of the matrix.
+        rows: u64,
     },
     /// More than is held in memory at once.
     #[error("it has more than {values} values: pick rows with --where")]

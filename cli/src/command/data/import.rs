@@ -1,4 +1,5 @@
-//! `sensemble data import`: the labelled rows of a table, all or none.
+//! `sensemble data import`: the labelled rows of a file, all or none; `data check`: what is odd about
+//! them, without importing any.
 
 use std::{collections::HashMap, path::PathBuf};
 
@@ -12,23 +13,35 @@ use crate::{
     classes_file::ClassesFile,
     command::{Call, progress},
     failure::{Doing as _, Failure, Outcome},
+    inspection::Inspection,
     output,
-    table_file::{Columns, FeatureColumns, Picked, Problem, TableError, TableReader},
+    samples::{SampleReader, Wanted},
+    table_file::{Columns, FeatureColumns, Picked, Problem, Row, TableError},
 };
 
 /// Chunks that are read ahead of the network at most.
 const CHUNKS_AHEAD_MAX: usize = 4;
+/// Rows from one movement of the bar to the next.
+const ROWS_PER_MOVE: u64 = 256;
 
-/// What `data import` is told.
+/// What `data import` and `data check` are told.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// The task.
     task: String,
-    /// A table of samples (.csv or .csv.gz); the features are found by their names.
+    /// A table of samples (CSV, gzip, Parquet), whose columns are found by their names; a matrix
+    /// (IDX, NPY); for a task that takes sounds a table with a column `file`, or a folder of
+    /// folders named after the classes.
     file: PathBuf,
     /// The column that holds the class, by its name or by an id.
     #[arg(long, value_name = "COLUMN")]
-    label: String,
+    label: Option<String>,
+    /// Where the labels of a matrix are: IDX, NPY, or a table with the column `--label`.
+    #[arg(long, value_name = "FILE")]
+    labels: Option<PathBuf>,
+    /// Leave out rows with a cell that is missing or no finite number.
+    #[arg(long)]
+    skip_incomplete: bool,
     /// The column that says which rows belong together; the one of the task when absent.
     #[arg(long, value_name = "COLUMN")]
     group: Option<String>,
@@ -40,45 +53,88 @@ pub(crate) struct Options {
     picked: Vec<Picked>,
 }
 
-/// Streams the table up.
+/// What is known before the first row.
+struct Opened {
+    admin: client::Admin,
+    rows: Rows,
+}
+
+impl Options {
+    async fn open(&self, call: &Call) -> Result<Opened, Failure> {
+        let admin = call.admin().await?;
+        let task = admin.task(&self.task).await?;
+        let file = self.classes.as_deref().map(ClassesFile::read).transpose()?;
+        let labels = Labels::of(&task, file.as_ref());
+        let columns = Columns {
+            features: FeatureColumns::ByLayout,
+            label: self.label.clone(),
+            group: self.group.clone(),
+            picked: self.picked.clone(),
+            extra: Vec::new(),
+            skip_incomplete: self.skip_incomplete,
+        };
+        let wanted = Wanted::of(&task, columns)?.grouped().labelled(self.labels.clone());
+        let reader = SampleReader::open(&self.file, &wanted)?;
+        let stat = admin.samples(&self.task).await?;
+        let known = if stat.rows == 0 { &[][..] } else { &stat.columns };
+        let known = known.iter().map(|it| (it.min, it.max)).collect();
+        let inspection = Inspection::new(&task.features, &task.classes, known);
+        let bar = progress::of_bytes(reader.progress().0);
+        let (column, picked) = (self.label.clone().unwrap_or_default(), !self.picked.is_empty());
+        Ok(Opened { admin, rows: Rows { reader, task, labels, column, picked, inspection, bar } })
+    }
+}
+
+/// Looks at the file and imports nothing.
+pub(super) async fn check(options: Options, call: &Call) -> Result<Outcome, Failure> {
+    let doing = || format!("{} was not checked", options.file.display());
+    let Opened { mut rows, .. } = options.open(call).await.doing(doing)?;
+    let (findings, count) = tokio::task::spawn_blocking(move || {
+        let mut row = Row::default();
+        while rows.next(&mut row)?.is_some() {}
+        rows.bar.finish_and_clear();
+        Ok::<_, TableError>((rows.findings(), rows.inspection.rows()))
+    })
+    .await??;
+    if call.json() {
+        output::json(&json!({ "task": options.task, "rows": count, "warnings": findings }))?;
+    } else {
+        findings.iter().try_for_each(|finding| output::line(format_args!("- {finding}")))?;
+        let odd = if findings.is_empty() { "nothing is odd about them" } else { "see above" };
+        output::line(format_args!("{count} rows can be imported; {odd}"))?;
+    }
+    Ok(if findings.is_empty() { Outcome::Done } else { Outcome::Unsatisfied })
+}
+
+/// Streams the file up.
 pub(super) async fn run(options: Options, call: &Call) -> Result<Outcome, Failure> {
     let name = options.task.clone();
     let doing = || format!("{} was not imported", options.file.display());
-    let admin = call.admin().await.doing(doing)?;
-    let task = admin.task(&name).await.doing(doing)?;
-    let file = options.classes.as_deref().map(ClassesFile::read).transpose().doing(doing)?;
-    let labels = Labels::of(&task, file.as_ref());
-    let columns = Columns {
-        features: FeatureColumns::Named(task.features.clone()),
-        label: Some(options.label.clone()),
-        group: options.group.clone().or_else(|| group_of(&task.toml)),
-        picked: options.picked.clone(),
-        extra: Vec::new(),
-    };
-
-    let reader = TableReader::open(&options.file, &columns)?;
-    let bar = progress::of_bytes(reader.progress().0);
+    let Opened { admin, rows } = options.open(call).await.doing(doing)?;
+    let bar = rows.bar.clone();
     let (chunks, ready) = mpsc::channel(CHUNKS_AHEAD_MAX);
-    let reading = tokio::task::spawn_blocking({
-        let (bar, label, picked) = (bar.clone(), options.label.clone(), !options.picked.is_empty());
-        move || {
-            // Nobody listens any more once the scheduler has refused.
-            let _refused = read(reader, &task, &labels, &label, picked, &bar, &chunks);
-        }
-    });
+    let reading = tokio::task::spawn_blocking(move || rows.send(&chunks));
     let imported = admin.import(ReceiverStream::new(ready)).await;
     bar.finish_and_clear();
-    reading.abort();
     let reply = match imported {
         Ok(reply) => reply,
         Err(ImportError::Source(error)) => {
-            return Err(Failure::from(error).hint("nothing of it was imported"));
+            let missing =
+                matches!(error.problem, Problem::EmptyCell { .. } | Problem::NotFinite { .. });
+            return Err(Failure::from(error).hint(match missing {
+                true => "nothing of it was imported; --skip-incomplete leaves such rows out",
+                false => "nothing of it was imported",
+            }));
         }
         Err(ImportError::Client(error)) => return Err(error).doing(doing),
     };
+    let findings = reading.await?;
     if call.json() {
-        output::json(&json!({ "task": name, "rows": reply.rows, "total": reply.total }))?;
+        output::json(&json!({
+            "task": name, "rows": reply.rows, "total": reply.total, "warnings": findings,
+        }))?;
     } else {
+        findings.iter().for_each(|finding| eprintln!("note: {finding}"));
         output::line(format_args!("imported {} rows; {name} has {} now", reply.rows, reply.total))?;
     }
     Ok(Outcome::Done)
@@ -86,45 +142,79 @@ pub(super) async fn run(options: Options, call: &Call) -> Result<Outcome, Failur
 
 type Chunks = mpsc::Sender<Result<v1::ImportChunk, TableError>>;
 
-/// Reads the table into chunks; the first error ends it and is the last thing sent.
-fn read(
-    mut reader: TableReader,
-    task: &v1::TaskView,
-    labels: &Labels,
-    column: &str,
+/// A file that is read with the eyes of a task.
+struct Rows {
+    reader: SampleReader,
+    task: v1::TaskView,
+    labels: Labels,
+    /// The label column.
+    column: String,
     picked: bool,
-    bar: &indicatif::ProgressBar,
-    chunks: &Chunks,
-) -> Result<(), mpsc::error::SendError<Result<v1::ImportChunk, TableError>>> {
-    let width = u32::try_from(task.features.len()).unwrap_or(u32::MAX);
-    let mut chunker = Chunker::new(&task.name, width);
-    let mut rows = 0_u64;
-    loop {
-        let row = match reader.next_row() {
-            Ok(Some(row)) => row,
-            Ok(None) => break,
-            Err(error) => return chunks.blocking_send(Err(error)),
+    inspection: Inspection,
+    bar: indicatif::ProgressBar,
+}
+
+impl Rows {
+    /// Puts the next row into `row`; its class, or `None` after the last of at least one.
+    fn next(&mut self, row: &mut Row) -> Result<Option<u32>, TableError> {
+        let (total, done) = self.reader.progress();
+        if self.inspection.rows().is_multiple_of(ROWS_PER_MOVE) {
+            self.bar.set_length(total);
+            self.bar.set_position(done);
+        }
+        let Some(read) = self.reader.next_row()? else {
+            if self.inspection.rows() == 0 {
+                return Err(self.reader.error(Problem::NoRows { picked: self.picked }));
+            }
+            return Ok(None);
         };
-        rows += 1;
-        let Some(label) = labels.id(&row.label) else {
+        row.clone_from(read);
+        let Some(label) = self.labels.id(&row.label) else {
             let problem = Problem::Label {
                 line: row.line,
-                column: column.to_owned(),
+                column: self.column.clone(),
                 label: row.label.clone(),
-                known: labels.known(),
+                known: self.labels.known(),
             };
-            return chunks.blocking_send(Err(reader.error(problem)));
+            return Err(self.reader.error(problem));
         };
-        let group = (!row.group.is_empty()).then_some(row.group.as_str());
-        if let Some(chunk) = chunker.push(Sample { values: &row.values, label, group }) {
-            bar.set_position(reader.progress().1);
-            chunks.blocking_send(Ok(chunk))?;
-        }
+        self.inspection.push(&row.values, label, &row.group);
+        Ok(Some(label))
     }
-    match chunker.take() {
-        Some(chunk) => chunks.blocking_send(Ok(chunk)),
-        None if rows == 0 => chunks.blocking_send(Err(reader.error(Problem::NoRows { picked }))),
-        None => Ok(()),
+
+    /// Sends the file in chunks; the first error ends it and is the last thing sent. What is odd
+    /// about the rows.
+    fn send(mut self, chunks: &Chunks) -> Vec<String> {
+        let width = u32::try_from(self.task.features.len()).unwrap_or(u32::MAX);
+        let mut chunker = Chunker::new(&self.task.name, width);
+        let mut row = Row::default();
+        // Nobody listens any more once the scheduler has refused, and says why.
+        loop {
+            let chunk = match self.next(&mut row) {
+                Ok(Some(label)) => {
+                    let group = (!row.group.is_empty()).then_some(row.group.as_str());
+                    chunker.push(Sample { values: &row.values, label, group })
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    let _refused = chunks.blocking_send(Err(error));
+                    return Vec::new();
+                }
+            };
+            if let Some(chunk) = chunk
+                && chunks.blocking_send(Ok(chunk)).is_err()
+            {
+                return Vec::new();
+            }
+        }
+        if let Some(chunk) = chunker.take() {
+            let _refused = chunks.blocking_send(Ok(chunk));
+        }
+        self.findings()
+    }
+
+    fn findings(&self) -> Vec<String> {
+        self.inspection.findings(self.reader.skipped())
     }
 }
 
@@ -174,12 +264,6 @@ impl Labels {
     }
 }
 
-/// The group column that a task file names.
-fn group_of(toml: &str) -> Option<String> {
-    let table: toml::Table = toml.parse().ok()?;
-    Some(table.get("input")?.get("group")?.as_str()?.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,12 +286,5 @@ mod tests {
         }
         assert_eq!(labels.id("9"), None, "a class of the file that is none of the task");
         assert_eq!(labels.known(), "empty (0), one (1), two");
-    }
-
-    #[test]
-    fn the_group_column_stands_in_the_task_file() {
-        let toml = "[input]\nkind = \"features\"\ngroup = \"day\"\n";
-        assert_eq!(group_of(toml).as_deref(), Some("day"));
-        assert_eq!(group_of("[input]\n"), None);
     }
 }
