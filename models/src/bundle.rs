@@ -3,19 +3,21 @@
 //! ```text
 //! offset size  field
 //!      0    4  magic     "SNSB"
-//!      4    4  version   u32, little-endian; 1
+//!      4    4  version   u32, little-endian; 1 or 2
 //!      8   32  digest    SHA-256 of all that follows
 //!     40   32  schema    Schema::hash of the features and classes it was trained for
-//!     72    8  manifest  u64, little-endian; bytes of manifest, at most MANIFEST_BYTES_MAX
+//!     72    8  manifest  u64, little-endian; bytes of manifest and voting, at most MANIFEST_BYTES_MAX
 //!     80    8  arrays    u64, little-endian; bytes of arrays, at most ARRAYS_BYTES_MAX
 //!     88       manifest  postcard: names, shapes, scalars (bundle/manifest.rs)
+//!              voting    postcard, version 2 only: rule and confidence (bundle/voting.rs)
 //!              arrays    safetensors: everything long (bundle/arrays.rs)
 //! ```
 //!
 //! A bundle MUST end with its arrays: trailing bytes are refused, so that two readers can never
 //! disagree about what a file says. For the same reason every array must be used.
 //!
-//! One ensemble has one encoding, so the [`digest`] of the whole names what is inside; it is not
+//! One ensemble has one encoding (a plain hard vote without a measured confidence is written as
+//! version 1, which is all that version 1 can say), so the [`digest`] of the whole names what is inside; it is not
 //! the digest in the head, which cannot cover itself.
 //!
 //! What was once released must decode for ever: `models/golden` holds a bundle of every form, and
@@ -23,17 +25,20 @@
 
 use sha2::{Digest as _, Sha256};
 
-use crate::{ensemble::Ensemble, member::ModelError, schema::SchemaError};
+use crate::{ensemble::Ensemble, member::ModelError, schema::SchemaError, voting::Voting};
 
 mod arrays;
 mod manifest;
+mod voting;
 
 pub use arrays::ArrayFault;
 
 /// The first four bytes.
 pub const MAGIC: [u8; 4] = *b"SNSB";
-/// The version that is written.
-pub const VERSION: u32 = 1;
+/// The newest version that is read and written.
+pub const VERSION: u32 = 2;
+/// The version of a hard vote without a measured confidence.
+const PLAIN: u32 = 1;
 /// Bytes before the manifest.
 pub const HEAD_BYTES: usize = 88;
 /// Most bytes of manifest: half a million names of 100 bytes and then some.
@@ -61,7 +66,7 @@ pub enum BundleError {
         found: [u8; 4],
     },
     /// From a newer program, or damaged.
-    #[error("this program reads bundles of version {VERSION}, not {found}")]
+    #[error("this program reads bundles up to version {VERSION}, not {found}")]
     Version {
         /// The version found.
         found: u32,
@@ -94,6 +99,9 @@ pub enum BundleError {
         /// How many more.
         extra: usize,
     },
+    /// A newer version than what it says needs: two encodings of one ensemble.
+    #[error("a plain hard vote must be written as version {PLAIN}")]
+    Plain,
     /// The names are no schema.
     #[error("the manifest holds no schema")]
     Schema(#[source] SchemaError),
@@ -126,6 +134,8 @@ pub enum BundleError {
 /// The head of a bundle: what can be known before the rest has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
+    /// How the rest is written.
+    pub version: u32,
     /// SHA-256 of all that follows it.
     pub digest: [u8; 32],
     /// [`crate::Schema::hash`] of what it was trained for.
@@ -154,7 +164,7 @@ impl Head {
         }
         let (version, rest) = rest.split_first_chunk::<4>().ok_or_else(truncated)?;
         let version = u32::from_le_bytes(*version);
-        if version != VERSION {
+        if !(PLAIN..=VERSION).contains(&version) {
             return Err(BundleError::Version { found: version });
         }
         let (digest, rest) = rest.split_first_chunk::<32>().ok_or_else(truncated)?;
@@ -170,6 +180,7 @@ impl Head {
             }
         };
         Ok(Self {
+            version,
             digest: *digest,
             schema: *schema,
             manifest_bytes: bounded("manifest", manifest, MANIFEST_BYTES_MAX)?,
@@ -187,7 +198,7 @@ impl Head {
 
     fn write(&self, bytes: &mut Vec<u8>) {
         bytes.extend_from_slice(&MAGIC);
-        bytes.extend_from_slice(&VERSION.to_le_bytes());
+        bytes.extend_from_slice(&self.version.to_le_bytes());
         bytes.extend_from_slice(&self.digest);
         bytes.extend_from_slice(&self.schema);
         bytes.extend_from_slice(&self.manifest_bytes.to_le_bytes());
@@ -199,10 +210,15 @@ impl Head {
 #[must_use]
 pub fn encode(ensemble: &Ensemble) -> Vec<u8> {
     let (manifest, arrays) = manifest::Manifest::of(ensemble);
-    let manifest =
+    let mut manifest =
         postcard::to_stdvec(&manifest).expect("strings, numbers and lists can always be written");
+    let plain = *ensemble.voting() == Voting::default();
+    if !plain {
+        manifest.append(&mut voting::write(ensemble.voting()));
+    }
     let arrays = arrays.write();
     let mut head = Head {
+        version: if plain { PLAIN } else { VERSION },
         digest: [0; 32],
         schema: ensemble.schema().hash(),
         manifest_bytes: length_of(&manifest),
@@ -242,10 +258,15 @@ pub fn decode(bytes: &[u8]) -> Result<Ensemble, BundleError> {
     let (manifest, arrays) = bytes[HEAD_BYTES..].split_at(manifest_bytes);
     let (manifest, extra) =
         postcard::take_from_bytes::<manifest::Manifest>(manifest).map_err(BundleError::Manifest)?;
+    let (voting, extra) =
+        if head.version == PLAIN { (Voting::default(), extra) } else { voting::read(extra)? };
     if !extra.is_empty() {
         return Err(BundleError::ManifestTrailing { extra: extra.len() });
     }
-    let parts = manifest.parts(arrays::Reader::new(arrays)?)?;
+    if head.version != PLAIN && voting == Voting::default() {
+        return Err(BundleError::Plain);
+    }
+    let parts = manifest.parts(voting, arrays::Reader::new(arrays)?)?;
     if parts.schema.hash() != head.schema {
         return Err(BundleError::SchemaHash);
     }

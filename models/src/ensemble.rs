@@ -1,5 +1,5 @@
 //! The ensemble: preparations, a gate and weighted members. The only place where features become a
-//! class (A-2).
+//! class (A-2): one sample in `answer.rs`, many members' scores here.
 
 use crate::{
     check,
@@ -8,9 +8,11 @@ use crate::{
     gate::Gate,
     member::{Buffers, Member, ModelError},
     preparation::Preparation,
+    recount::Cast,
     schema::{ClassId, Schema},
-    vote::first_largest,
-    work::Work,
+    vote::{counts, first_largest},
+    voting::{Rule, Voting},
+    work::{Speed, Work},
 };
 
 /// Most members: a [`Subset`] has a bit for each.
@@ -41,144 +43,21 @@ pub struct Parts {
     pub gate: Option<Gate>,
     /// Stage two: 1 to 64 members.
     pub members: Vec<Weighted>,
+    /// How their votes are counted, and what the count says.
+    pub voting: Voting,
 }
 
 /// An ensemble that holds: every array has the length its shapes say, every index points inside,
 /// every value is finite.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ensemble {
-    parts: Parts,
+    pub(crate) parts: Parts,
     /// What each member's model costs; counted once, since counting walks whole forests.
     works: Vec<Work>,
-}
-
-/// Which stage gave the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stage {
-    /// The gate said "background".
-    Gate,
-    /// The members voted.
-    Vote,
-}
-
-/// An answer and how it came about.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Answer {
-    /// The class.
-    pub class: ClassId,
-    /// Share of the asked weight that the class won, 0 to 1; 1 when the gate answered.
-    pub confidence: f32,
-    /// Who decided.
-    pub stage: Stage,
-    /// What each member that was asked voted for; empty when the gate answered.
-    pub votes: Votes,
-}
-
-impl Answer {
-    /// How many members were asked.
-    #[must_use]
-    pub fn voted(&self) -> u32 {
-        self.votes.len()
-    }
-}
-
-/// Member by member, the class it voted for. Lies in line: an answer allocates nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Votes {
-    asked: Subset,
-    classes: [ClassId; MEMBERS_MAX],
-}
-
-impl Votes {
-    const NONE: Self = Self { asked: Subset(0), classes: [ClassId(0); MEMBERS_MAX] };
-
-    /// The members that were asked.
-    #[must_use]
-    pub fn asked(&self) -> Subset {
-        self.asked
-    }
-
-    /// How many members were asked.
-    #[must_use]
-    pub fn len(&self) -> u32 {
-        self.asked.len()
-    }
-
-    /// Whether nobody was asked.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.asked.is_empty()
-    }
-
-    /// What `member` voted for, if it was asked.
-    #[must_use]
-    pub fn get(&self, member: usize) -> Option<ClassId> {
-        self.asked.has(member).then(|| self.classes[member])
-    }
-
-    /// Member index and the class it voted for, in the order of members.
-    pub fn iter(&self) -> impl Iterator<Item = (usize, ClassId)> {
-        self.asked.members().map(|member| (member, self.classes[member]))
-    }
-
-    fn cast(&mut self, member: usize, class: ClassId) {
-        self.asked.0 |= 1 << member;
-        self.classes[member] = class;
-    }
-}
-
-/// Buffers of one thread, so that answering allocates nothing.
-///
-/// Good for any ensemble: one that was made for another grows once and then fits.
-#[derive(Debug, Default)]
-pub struct Scratch {
-    /// One prepared sample for each preparation, filled when it is first asked for.
-    prepared: Vec<Vec<f32>>,
-    ready: Vec<bool>,
-    spare: Vec<f32>,
-    scores: Vec<f32>,
-    tally: Vec<f32>,
-    buffers: Buffers,
-}
-
-impl Scratch {
-    /// The share of the asked weight that each class won in the last vote, in class order. Empty
-    /// before the first answer and after an answer of the gate.
-    #[must_use]
-    pub fn shares(&self) -> &[f32] {
-        &self.tally
-    }
-
-    /// Forgets the last sample.
-    fn begin(&mut self, preparations: usize) {
-        self.prepared.resize_with(preparations, Vec::new);
-        self.ready.clear();
-        self.ready.resize(preparations, false);
-        self.tally.clear();
-    }
-
-    /// The scores of `member` for `row`; its preparation is done unless another member needed it.
-    fn score(
-        &mut self,
-        preparations: &[Preparation],
-        member: &Member,
-        row: &[f32],
-        classes: usize,
-    ) -> &[f32] {
-        let at = member.preparation;
-        let preparation = &preparations[at];
-        self.scores.resize(classes, 0.0);
-        if preparation.is_identity() {
-            member.model.scores(row, &mut self.scores, &mut self.buffers);
-            return &self.scores;
-        }
-        if !self.ready[at] {
-            preparation.apply_into(row, &mut self.prepared[at], &mut self.spare);
-            self.ready[at] = true;
-        }
-        member.model.scores(&self.prepared[at], &mut self.scores, &mut self.buffers);
-        &self.scores
-    }
+    /// The weights as the vote counts them.
+    pub(crate) counts: Vec<u64>,
+    /// All members, the most decisive for its time on a usual machine first.
+    pub(crate) order: Vec<u8>,
 }
 
 impl Ensemble {
@@ -189,7 +68,7 @@ impl Ensemble {
     /// [`ModelError::Part`] that says which part, around what is wrong with it; the other variants
     /// for the ensemble as a whole.
     pub fn new(parts: Parts) -> Result<Self, ModelError> {
-        let Parts { schema, preparations, gate, members } = &parts;
+        let Parts { schema, preparations, gate, members, voting } = &parts;
         let (width, classes) = (schema.width(), schema.classes().len());
         check::some("members", members.len())?;
         check::at_most("members", members.len(), MEMBERS_MAX)?;
@@ -202,8 +81,8 @@ impl Ensemble {
                 .and_then(|()| member.check(preparations, width, classes))
                 .map_err(part(|| format!("member {index} ({})", member.family.name())))?;
         }
-        // Then no tally overflows: each is a part of this sum.
         check::finite("sum of weights", &[members.iter().map(|it| it.weight).sum()])?;
+        voting.check(members.len())?;
         if let Some(Gate { member, threshold }) = gate {
             if schema.background().is_none() {
                 return Err(ModelError::Background);
@@ -213,7 +92,9 @@ impl Ensemble {
                 .map_err(part(|| "gate".to_owned()))?;
         }
         let works = members.iter().map(|it| it.member.model.work()).collect();
-        let ensemble = Self { parts, works };
+        let weights: Vec<f32> = members.iter().map(|it| it.weight).collect();
+        let mut ensemble = Self { parts, works, counts: counts(&weights), order: Vec::new() };
+        ensemble.order = ensemble.by_worth(|it| Speed::USUAL.micros(ensemble.member_work(it)));
         let bytes = ensemble.bytes();
         if BYTES_MAX < bytes {
             return Err(ModelError::TooMany {
@@ -225,99 +106,72 @@ impl Ensemble {
         Ok(ensemble)
     }
 
-    /// Answers one sample.
-    ///
-    /// With a gate, and if `gated`, the gate is asked first; what it calls background is answered
-    /// so without a vote. Else each member of `subset` votes for one class, and a vote counts as
-    /// much as the member's weight:
-    ///
-    /// ```text
-    /// class(x) = argmax_c Σᵢ wᵢ·[memberᵢ(x) = c]
-    /// ```
-    ///
-    /// A tie goes to the smallest [`ClassId`], so that a validation score measured in the training
-    /// worker is exactly the accuracy of what the serving worker runs.
-    ///
-    /// # Shapes
-    ///
-    /// `row` is as wide as the schema.
-    ///
-    /// # Errors
-    ///
-    /// [`ShapeError::Width`] and [`ShapeError::NotFinite`] for what is no sample of this task,
-    /// [`ShapeError::Subset`] when `subset` is empty or names a member that is not there.
-    ///
-    /// # Source
-    ///
-    /// The two stages and the weighted vote are on the slides of MLIoT (Boovaraghavan et al., IoTDI
-    /// 2021). They say nothing of ties: the rule above is ours.
-    pub fn answer(
-        &self,
-        row: &[f32],
-        subset: Subset,
-        gated: bool,
-        scratch: &mut Scratch,
-    ) -> Result<Answer, ShapeError> {
-        self.answer_timed(row, subset, gated, scratch, |_| ())
+    /// The members in the order in which they decide a vote soonest, if member `i` takes `micros(i)`:
+    /// by how much they count for each microsecond. Of equal ones the first comes first.
+    pub(crate) fn by_worth(&self, micros: impl Fn(usize) -> f64) -> Vec<u8> {
+        #[expect(clippy::cast_precision_loss, reason = "a count is below 2⁴¹")]
+        let worth = |member: usize| self.counts[member] as f64 / micros(member).max(1e-6);
+        let mut order: Vec<(f64, u8)> =
+            (0_u8..).take(self.counts.len()).map(|it| (worth(usize::from(it)), it)).collect();
+        order.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        order.into_iter().map(|(_, member)| member).collect()
     }
 
-    /// [`Ensemble::answer`], which calls `ended` when a stage has ended: this crate has no clock,
-    /// its caller has.
-    ///
-    /// # Errors
-    ///
-    /// As [`Ensemble::answer`].
-    pub fn answer_timed(
-        &self,
-        row: &[f32],
-        subset: Subset,
-        gated: bool,
-        scratch: &mut Scratch,
-        ended: impl FnMut(Stage),
-    ) -> Result<Answer, ShapeError> {
-        self.check_width(row.len())?;
-        self.check_subset(subset)?;
-        // Without an early end this takes a vector register at a time.
-        if !row.iter().fold(true, |finite, value| finite & value.is_finite())
-            && let Some(column) = row.iter().position(|value| !value.is_finite())
-        {
-            return Err(ShapeError::NotFinite { row: 0, column });
-        }
-        Ok(self.answer_checked(row, subset, gated, scratch, ended))
-    }
-
-    /// One class for each sample: those that [`Ensemble::answer`] gives, in the same order.
-    ///
-    /// # Errors
-    ///
-    /// [`ShapeError::Width`] and [`ShapeError::Subset`], as [`Ensemble::answer`].
-    pub fn predict(
-        &self,
-        samples: &Features,
-        subset: Subset,
-        gated: bool,
-    ) -> Result<Vec<ClassId>, ShapeError> {
-        self.check_width(samples.width())?;
-        self.check_subset(subset)?;
-        let mut scratch = self.scratch();
-        Ok(samples
-            .rows()
-            .map(|row| self.answer_checked(row, subset, gated, &mut scratch, |_| ()).class)
-            .collect())
-    }
-
-    /// What each member votes for each sample, `[member][row]`: all that weights, subsets and
-    /// comparisons are computed from.
+    /// What each member votes for each sample, `[member][row]`.
     ///
     /// # Panics
     ///
     /// When `samples` is not as wide as the schema.
     #[must_use]
     pub fn member_votes(&self, samples: &Features) -> Vec<Vec<ClassId>> {
+        let classes = self.parts.schema.classes().len();
+        let mut votes = vec![Vec::with_capacity(samples.len()); self.parts.members.len()];
+        self.score_many(samples, |member, scores| {
+            votes[member].extend(scores.chunks_exact(classes).map(first_largest));
+        });
+        votes
+    }
+
+    /// The scores that each member gives each sample, `[member][row, class]`: all that rules,
+    /// weights, subsets and comparisons are computed from.
+    ///
+    /// # Panics
+    ///
+    /// When `samples` is not as wide as the schema.
+    #[must_use]
+    pub fn scores_of_members(&self, samples: &Features) -> Vec<Vec<f32>> {
+        let size = samples.len() * self.parts.schema.classes().len();
+        let mut all = vec![Vec::with_capacity(size); self.parts.members.len()];
+        self.score_many(samples, |member, scores| all[member].extend_from_slice(scores));
+        all
+    }
+
+    /// What `member` gives to the count of each row, from its scores `[row, class]`.
+    #[must_use]
+    pub fn cast(&self, member: usize, scores: &[f32]) -> Cast {
+        let classes = self.parts.schema.classes().len();
+        let rows = scores.chunks_exact(classes);
+        match &self.parts.voting.rule {
+            Rule::Hard => Cast::Classes(rows.map(first_largest).collect()),
+            Rule::Soft(softness) => {
+                let family = self.parts.members[member].member.family;
+                let mut shares = vec![0; scores.len()];
+                let mut row = Vec::with_capacity(classes);
+                for (scores, shares) in rows.zip(shares.chunks_exact_mut(classes)) {
+                    row.clear();
+                    row.extend_from_slice(scores);
+                    softness[member].shares(family, &mut row, shares);
+                }
+                Cast::Shares(shares)
+            }
+        }
+    }
+
+    /// Calls `take` with a member and its scores of a block of samples, block after block.
+    fn score_many(&self, samples: &Features, mut take: impl FnMut(usize, &[f32])) {
         assert_eq!(samples.width(), self.parts.schema.width(), "samples of this task");
         let Parts { schema, preparations, members, .. } = &self.parts;
         let classes = schema.classes().len();
-        let mut votes = vec![Vec::with_capacity(samples.len()); members.len()];
         let mut buffers = Buffers::default();
         let mut scores = Vec::new();
         // Block by block, so that what is prepared stays small however many samples there are.
@@ -326,16 +180,15 @@ impl Ensemble {
             let block = samples.select(block);
             let mut prepared: Vec<Option<Features>> = vec![None; preparations.len()];
             scores.resize(block.len() * classes, 0.0);
-            for (votes, Weighted { member, .. }) in votes.iter_mut().zip(members) {
+            for (at, Weighted { member, .. }) in members.iter().enumerate() {
                 let xs = prepared[member.preparation].get_or_insert_with(|| {
                     let preparation = &preparations[member.preparation];
                     preparation.features(&block).expect("an ensemble's preparations fit its schema")
                 });
                 member.model.scores_of_many(xs, classes, &mut scores, &mut buffers);
-                votes.extend(scores.chunks_exact(classes).map(first_largest));
+                take(at, &scores);
             }
         }
-        votes
     }
 
     /// `score[event] - score[background]` of the gate for each sample; `None` without a gate.
@@ -348,11 +201,7 @@ impl Ensemble {
         assert_eq!(samples.width(), self.parts.schema.width(), "samples of this task");
         let gate = self.parts.gate.as_ref()?;
         let mut scratch = self.scratch();
-        let margins = samples.rows().map(|row| {
-            scratch.begin(self.parts.preparations.len());
-            self.margin(gate, row, &mut scratch)
-        });
-        Some(margins.collect())
+        Some(samples.rows().map(|row| self.margin_alone(gate, row, &mut scratch)).collect())
     }
 
     /// Scores of the classes that one member gives one sample, for parity tests.
@@ -367,12 +216,6 @@ impl Ensemble {
             return Err(ShapeError::Subset { members: self.parts.members.len() });
         };
         Ok(member.scores(&self.parts.preparations, row, self.parts.schema.classes().len()))
-    }
-
-    /// Buffers for answers of this ensemble.
-    #[must_use]
-    pub fn scratch(&self) -> Scratch {
-        Scratch::default()
     }
 
     /// What goes in and comes out.
@@ -391,6 +234,12 @@ impl Ensemble {
     #[must_use]
     pub fn members(&self) -> &[Weighted] {
         &self.parts.members
+    }
+
+    /// How votes are counted.
+    #[must_use]
+    pub fn voting(&self) -> &Voting {
+        &self.parts.voting
     }
 
     /// What members and gate name by index.
@@ -424,25 +273,34 @@ impl Ensemble {
         self.vote_work(subset, None)
     }
 
-    /// What an answer of `subset` costs on average when `passed` of `of` samples pass the gate; a
-    /// preparation that the gate has done is not done again. [`Ensemble::work`] without a gate.
-    #[must_use]
-    pub fn gated_work(&self, subset: Subset, passed: u64, of: u64) -> Work {
-        match (&self.parts.gate, self.gate_work()) {
-            (Some(gate), Some(work)) => {
-                work + self.vote_work(subset, Some(gate.member.preparation)).share(passed, of)
-            }
-            _ => self.work(subset),
-        }
-    }
-
     fn vote_work(&self, subset: Subset, prepared: Option<usize>) -> Work {
         let asked = || self.parts.members.iter().enumerate().filter(|&(i, _)| subset.has(i));
-        let models: Work = asked().map(|(index, _)| self.works[index]).sum();
+        let classes = u64::try_from(self.parts.schema.classes().len()).unwrap_or(u64::MAX);
+        let exps = match self.parts.voting.rule {
+            Rule::Hard => 0,
+            Rule::Soft(_) => classes,
+        };
+        let count = Work { exps, ..Work::default() };
+        let models: Work = asked().map(|(index, _)| self.works[index] + count).sum();
         let needed: std::collections::BTreeSet<usize> =
             asked().map(|(_, weighted)| weighted.member.preparation).collect();
         let needed = needed.into_iter().filter(|&at| Some(at) != prepared);
         models + needed.map(|at| self.parts.preparations[at].work()).sum()
+    }
+
+    /// What an answer costs on average over `of` samples when, of those that pass the gate,
+    /// `ended[n]` votes are decided after the first `n` of `members`.
+    #[must_use]
+    pub fn mean_work(&self, members: &[usize], ended: &[u64], gated: bool, of: u64) -> Work {
+        let gate = self.parts.gate.as_ref().filter(|_| gated);
+        let prepared = gate.map(|gate| gate.member.preparation);
+        let mut total = gate.and(self.gate_work()).unwrap_or_default().times(of);
+        let mut asked = Subset(0);
+        for (&member, &count) in members.iter().zip(&ended[1..]) {
+            asked.0 |= 1 << member;
+            total = total + self.vote_work(asked, prepared).times(count);
+        }
+        total.share(1, of)
     }
 
     /// What a vote of one member costs, its preparation included. Nothing when there is no such
@@ -459,12 +317,12 @@ impl Ensemble {
         Some(member.model.work() + self.parts.preparations[member.preparation].work())
     }
 
-    fn check_width(&self, actual: usize) -> Result<(), ShapeError> {
+    pub(crate) fn check_width(&self, actual: usize) -> Result<(), ShapeError> {
         let expected = self.parts.schema.width();
         if actual == expected { Ok(()) } else { Err(ShapeError::Width { expected, actual }) }
     }
 
-    fn check_subset(&self, subset: Subset) -> Result<(), ShapeError> {
+    pub(crate) fn check_subset(&self, subset: Subset) -> Result<(), ShapeError> {
         let members = self.parts.members.len();
         let beyond = subset.0 & !Subset::all(members).0;
         if subset.is_empty() || beyond != 0 {
@@ -472,64 +330,12 @@ impl Ensemble {
         }
         Ok(())
     }
-
-    /// The only way from a row to a class; everything about it has been checked.
-    fn answer_checked(
-        &self,
-        row: &[f32],
-        subset: Subset,
-        gated: bool,
-        scratch: &mut Scratch,
-        mut ended: impl FnMut(Stage),
-    ) -> Answer {
-        let Parts { schema, preparations, gate, members } = &self.parts;
-        scratch.begin(preparations.len());
-        if let Some(gate) = gate
-            && let Some(class) = schema.background()
-            && gated
-        {
-            let stopped = gate.stops(self.margin(gate, row, scratch));
-            ended(Stage::Gate);
-            if stopped {
-                return Answer { class, confidence: 1.0, stage: Stage::Gate, votes: Votes::NONE };
-            }
-        }
-        let mut tally = std::mem::take(&mut scratch.tally);
-        tally.resize(schema.classes().len(), 0.0);
-        let mut votes = Votes::NONE;
-        let mut asked_weight = 0.0;
-        for (index, Weighted { weight, member }) in members.iter().enumerate() {
-            if subset.has(index) {
-                let class = first_largest(self.score(member, row, scratch));
-                votes.cast(index, class);
-                tally[class.index()] += weight;
-                asked_weight += weight;
-            }
-        }
-        let class = first_largest(&tally);
-        for share in &mut tally {
-            *share = (*share / asked_weight).min(1.0);
-        }
-        let confidence = tally[class.index()];
-        scratch.tally = tally;
-        ended(Stage::Vote);
-        Answer { class, confidence, stage: Stage::Vote, votes }
-    }
-
-    fn score<'a>(&self, member: &Member, row: &[f32], scratch: &'a mut Scratch) -> &'a [f32] {
-        scratch.score(&self.parts.preparations, member, row, self.parts.schema.classes().len())
-    }
-
-    fn margin(&self, gate: &Gate, row: &[f32], scratch: &mut Scratch) -> f32 {
-        let scores = scratch.score(&self.parts.preparations, &gate.member, row, GATE_CLASSES);
-        scores[1] - scores[0]
-    }
 }
 
 /// Samples prepared at a time when many are asked for.
 const BLOCK_ROWS: usize = 256;
 /// Background and event.
-const GATE_CLASSES: usize = 2;
+pub(crate) const GATE_CLASSES: usize = 2;
 
 fn part(name: impl FnOnce() -> String) -> impl FnOnce(ModelError) -> ModelError {
     |source| ModelError::Part { part: name(), source: Box::new(source) }

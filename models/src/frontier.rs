@@ -3,7 +3,12 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    ensemble::Ensemble, gate, metrics::Confusion, schema::ClassId, vote::Tally, work::Work,
+    ensemble::Ensemble,
+    gate,
+    metrics::Confusion,
+    recount::{Cast, Recount, in_order},
+    schema::ClassId,
+    work::Work,
 };
 
 /// Up to so many members every subset is measured: 127 of them.
@@ -61,7 +66,8 @@ pub struct SubsetMeasure {
     pub missed_events: f64,
     /// Standard error of `accuracy`.
     pub standard_error: f64,
-    /// Mean work of one answer; with a gate, weighted by how many samples pass it.
+    /// Mean work of one answer: of those members that were asked before the vote was decided, in
+    /// the order of a usual machine; with a gate, weighted by how many samples pass it.
     pub work: Work,
 }
 
@@ -70,8 +76,8 @@ pub struct SubsetMeasure {
 pub struct Votes<'a> {
     /// The class of each row.
     pub truth: &'a [ClassId],
-    /// `[member][row]`, as [`Ensemble::member_votes`] gives them.
-    pub members: &'a [Vec<ClassId>],
+    /// `[member]`, as [`Ensemble::cast`] gives them.
+    pub members: &'a [Cast],
     /// As [`Ensemble::gate_margins`] gives them; absent, no gated subset is measured.
     pub margins: Option<&'a [f32]>,
 }
@@ -84,7 +90,8 @@ pub struct Votes<'a> {
 /// subset once without the gate and, if there is one, once behind it. In order of subset, ungated
 /// first.
 ///
-/// Weights, gate and work are those of `ensemble`; the vote is that of [`Ensemble::answer`].
+/// Weights, gate and work are those of `ensemble`; the vote is that of [`Ensemble::answer`], its
+/// early end included.
 ///
 /// # Panics
 ///
@@ -129,52 +136,41 @@ pub fn undominated(measures: &[SubsetMeasure]) -> Vec<SubsetMeasure> {
 /// What does not change from subset to subset.
 struct Board<'a> {
     ensemble: &'a Ensemble,
-    votes: Votes<'a>,
-    weights: Vec<f32>,
+    truth: &'a [ClassId],
+    recount: Recount<'a>,
     /// Whether each row stops at the gate.
     stopped: Option<Vec<bool>>,
-    tally: Tally,
 }
 
 impl<'a> Board<'a> {
     fn new(ensemble: &'a Ensemble, votes: Votes<'a>) -> Self {
-        assert_eq!(votes.members.len(), ensemble.members().len(), "the votes of each member");
-        let stopped = ensemble.gate().zip(votes.margins).map(|(gate, margins)| {
+        let Votes { truth, members, margins } = votes;
+        let stopped = ensemble.gate().zip(margins).map(|(gate, margins)| {
             margins.iter().map(|&margin| gate::stops(margin, gate.threshold)).collect()
         });
-        Self {
-            ensemble,
-            votes,
-            weights: ensemble.members().iter().map(|it| it.weight).collect(),
-            stopped,
-            tally: Tally::new(ensemble.schema().classes().len()),
-        }
+        Self { ensemble, truth, recount: Recount::new(ensemble, members), stopped }
     }
 
     fn measure(&mut self, subset: Subset, gated: bool) -> SubsetMeasure {
-        let Self { ensemble, votes, weights, stopped, tally } = self;
+        let Self { ensemble, truth, recount, stopped } = self;
         let background = ensemble.schema().background();
-        let asked: Vec<(&[ClassId], f32)> =
-            subset.members().map(|it| (votes.members[it].as_slice(), weights[it])).collect();
+        let members = in_order(ensemble, subset);
         let mut confusion = Confusion::new(ensemble.schema().classes().len());
-        let mut passed = 0;
-        for (row, &truth) in votes.truth.iter().enumerate() {
+        // How many votes were decided after each number of members.
+        let mut ended = vec![0_u64; members.len() + 1];
+        for (row, &truth) in truth.iter().enumerate() {
             let stops = gated && stopped.as_ref().is_some_and(|stopped| stopped[row]);
             let given = match background {
                 Some(background) if stops => background,
                 _ => {
-                    passed += 1;
-                    tally.winner(asked.iter().map(|&(votes, weight)| (votes[row], weight)))
+                    let counted = recount.count(row, &members);
+                    ended[counted.asked] += 1;
+                    counted.class
                 }
             };
             confusion.add(truth, given);
         }
         let accuracy = confusion.accuracy();
-        let work = if gated {
-            ensemble.gated_work(subset, passed, accuracy.of)
-        } else {
-            ensemble.work(subset)
-        };
         SubsetMeasure {
             subset,
             gated,
@@ -182,7 +178,7 @@ impl<'a> Board<'a> {
             balanced_accuracy: confusion.balanced_accuracy(),
             missed_events: confusion.missed_events(background).value(),
             standard_error: accuracy.standard_error(),
-            work,
+            work: ensemble.mean_work(&members, &ended, gated, accuracy.of),
         }
     }
 

@@ -4,8 +4,10 @@
 //! trained a member, it is *lowered* into [`Member`], and only [`Ensemble`] turns features into a
 //! class, in the training worker and in the serving worker alike.
 
+pub mod answer;
 pub mod bundle;
 mod check;
+pub mod confidence;
 pub mod ensemble;
 pub mod features;
 pub mod frontier;
@@ -16,13 +18,18 @@ pub mod metrics;
 pub mod paired;
 pub mod preparation;
 pub mod probe;
+pub mod recount;
 pub mod schema;
+pub mod softness;
 pub mod synthetic;
 pub mod vote;
+pub mod voting;
 pub mod weights;
 pub mod work;
 
-pub use ensemble::{Answer, Ensemble, Parts, Scratch, Stage, Votes, Weighted};
+pub use answer::{Answer, Asking, Scratch, Stage, Votes};
+pub use confidence::{Confidence, Curve};
+pub use ensemble::{Ensemble, Parts, Weighted};
 pub use features::{Features, ShapeError};
 pub use frontier::{Subset, SubsetMeasure};
 pub use gate::Gate;
@@ -31,5 +38,8 @@ pub use metrics::{Confusion, Interval, Share};
 pub use paired::Paired;
 pub use preparation::{Preparation, Step};
 pub use probe::Probe;
+pub use recount::Cast;
 pub use schema::{ClassId, Schema, SchemaError};
+pub use softness::Softness;
+pub use voting::{Rule, Voting};
 pub use work::{Speed, Work};

@@ -361,6 +361,12 @@ pub enum ModelError {
         /// What it is.
         what: &'static str,
     },
+    /// Numbers that must grow and do not.
+    #[error("the numbers of {what} are not in order")]
+    Order {
+        /// What it is.
+        what: &'static str,
+    },
     /// A gate in front of a task without a background class.
     #[error("a gate needs a background class to answer with")]
     Background,

@@ -2,6 +2,7 @@
 //! tests. They have the shapes of real ones and know nothing.
 
 use crate::{
+    confidence::{Confidence, Curve},
     ensemble::{Ensemble, Parts, Weighted},
     features::Features,
     gate::Gate,
@@ -10,6 +11,8 @@ use crate::{
     },
     preparation::{Preparation, Step},
     schema::{ClassId, Schema},
+    softness::Softness,
+    voting::{Rule, Voting},
 };
 
 /// A linear congruential generator (Knuth's MMIX constants): the same numbers everywhere.
@@ -175,7 +178,7 @@ pub fn ensemble(families: &[Family], shape: Shape, gated: bool, seed: u64) -> En
         gated.then_some(ClassId(0)),
     );
     let schema = schema.expect("names with a number are distinct");
-    let parts = Parts { schema, preparations, gate, members };
+    let parts = Parts { schema, preparations, gate, members, voting: Voting::default() };
     let ensemble = Ensemble::new(parts).expect("its shapes are consistent");
     let samples = Features::new(width, numbers.take(101 * width)).expect("finite whole rows");
     let Some(mut margins) = ensemble.gate_margins(&samples) else { return ensemble };
@@ -185,6 +188,17 @@ pub fn ensemble(families: &[Family], shape: Shape, gated: bool, seed: u64) -> En
         gate.threshold = margins[margins.len() / 2];
     }
     Ensemble::new(parts).expect("the margin of a small sample is finite")
+}
+
+/// A soft vote of so many members with slopes and curves that know nothing; curves for votes of one
+/// and of more.
+#[must_use]
+pub fn voting(members: usize, seed: u64) -> Voting {
+    let numbers = &mut Numbers::new(seed);
+    let slopes = numbers.take(members).into_iter().map(|it| Softness { slope: 2.0 + it });
+    let rule = Rule::Soft(slopes.collect());
+    let curve = |low: f32| Curve { shares: vec![0.25, 0.5, 0.9], right: vec![low, 0.6, 0.95] };
+    Voting { rule, confidence: Confidence { curves: vec![curve(0.3), curve(0.4)] } }
 }
 
 /// `count` samples of `width` values, and after them the edges: zeros, negative zeros, the smallest

@@ -1,6 +1,18 @@
-//! The weighted vote and its tie rule.
+//! The weighted vote: its count, its tie rule, and when it is decided.
+//!
+//! Votes are counted in whole numbers. Sums of whole numbers do not depend on the order in which
+//! members are asked, so a vote that ends early has exactly the winner that the full vote has,
+//! whatever the order and however close the race: no margin for rounding is needed.
 
 use crate::schema::ClassId;
+
+/// What one member has to give: all of it to one class in a hard vote, in shares to several classes
+/// in a soft one.
+pub const VOTE: u32 = 1 << 20;
+
+/// What all members of an ensemble count together has so many bits. With [`VOTE`] it stays far below
+/// 2⁶⁴.
+const COUNT_BITS: u64 = 40;
 
 /// The class of the largest value; of equal ones the first, so a tie goes to the smallest
 /// [`ClassId`].
@@ -24,43 +36,100 @@ pub fn first_largest(values: &[f32]) -> ClassId {
     ClassId(best)
 }
 
-/// The weighted vote over votes that were cast before, for measuring many subsets of the same
-/// members: no inference, and no work for classes that nobody voted for.
-#[derive(Clone, Debug)]
+/// Positive finite weights as whole numbers in the same proportions, at least 1 each.
+///
+/// They are multiplied by a power of two, so that weights whose sums an `f32` holds keep exactly
+/// those sums: what would be a tie is one. Others are kept to 2⁻³⁹ of the sum.
+#[must_use]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "at most the sum, which is scaled to below 2⁴⁰"
+)]
+pub fn counts(weights: &[f32]) -> Vec<u64> {
+    /// The exponent field of 1.0, and what is left of the 64 bits behind it.
+    const ONE: u64 = 1023;
+    const FRACTION_BITS: u32 = 52;
+    let sum: f64 = weights.iter().copied().map(f64::from).sum();
+    let exponent = sum.to_bits() >> FRACTION_BITS;
+    // Sums of positive f32 lie between 2⁻¹⁴⁹ and 2¹³⁴: far from the ends of an exponent field.
+    let scale = f64::from_bits((2 * ONE + COUNT_BITS - 1 - exponent) << FRACTION_BITS);
+    let count = |&weight: &f32| ((f64::from(weight) * scale).round() as u64).max(1);
+    weights.iter().map(count).collect()
+}
+
+/// A vote while it is counted.
+#[derive(Clone, Debug, Default)]
 pub struct Tally {
-    sums: Vec<f32>,
+    /// For each class, Σ over members of count × share of [`VOTE`].
+    sums: Vec<u64>,
 }
 
 impl Tally {
-    /// For a task of `classes` classes.
-    #[must_use]
-    pub fn new(classes: usize) -> Self {
-        Self { sums: vec![0.0; classes] }
+    /// Begins a count for `classes` classes.
+    pub fn begin(&mut self, classes: usize) {
+        self.sums.clear();
+        self.sums.resize(classes, 0);
     }
 
-    /// What [`crate::Ensemble::answer`] says when members vote like this: the same sums in the same
-    /// order, the same rule for ties.
+    /// A member that counts `count` gives its whole vote to `class`.
     ///
     /// # Panics
     ///
-    /// When a vote is for a class beyond those of [`Tally::new`].
-    pub fn winner(&mut self, votes: impl Iterator<Item = (ClassId, f32)> + Clone) -> ClassId {
-        for (class, weight) in votes.clone() {
-            self.sums[class.index()] += weight;
+    /// When `class` is beyond those of [`Tally::begin`].
+    pub fn cast(&mut self, class: ClassId, count: u64) {
+        self.sums[class.index()] += count * u64::from(VOTE);
+    }
+
+    /// A member that counts `count` gives each class a share of [`VOTE`].
+    pub fn share_out(&mut self, shares: &[u32], count: u64) {
+        for (sum, &share) in self.sums.iter_mut().zip(shares) {
+            *sum += count * u64::from(share);
         }
-        let mut winner = ClassId(0);
-        let mut largest = 0.0;
-        for (class, _) in votes.clone() {
-            let sum = self.sums[class.index()];
-            if largest < sum || (largest <= sum && class < winner) {
-                (winner, largest) = (class, sum);
+    }
+
+    /// The winner, if members that count `left` together and have not been asked cannot change it.
+    /// With nobody left there always is one.
+    ///
+    /// A tie goes to the smallest class, so a class that would have to draw level with a smaller
+    /// one has lost already.
+    #[must_use]
+    pub fn decided(&self, left: u64) -> Option<ClassId> {
+        let left = left * u64::from(VOTE);
+        let (mut winner, mut most) = (0, 0);
+        // The most that a class before the winner has, and one after it.
+        let (mut before, mut after) = (0, 0);
+        for (class, &sum) in (0_u16..).zip(&self.sums) {
+            if most < sum {
+                // All classes so far have at most what the leader had.
+                (winner, before, most, after) = (class, most, sum, 0);
+            } else if class != 0 {
+                after = after.max(sum);
             }
         }
-        for (class, _) in votes {
-            self.sums[class.index()] = 0.0;
-        }
-        winner
+        let ahead = winner == 0 || before + left < most;
+        (ahead && after + left <= most).then_some(ClassId(winner))
     }
+
+    /// What `class` has of all that members who count `of` together could give, 0 to 1.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a share")]
+    pub fn share(&self, class: ClassId, of: u64) -> f32 {
+        ((self.sums[class.index()] as f64 / all(of)) as f32).min(1.0)
+    }
+
+    /// [`Tally::share`] of every class, in order.
+    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a share")]
+    pub fn shares(&self, of: u64) -> impl Iterator<Item = f32> {
+        let all = all(of);
+        self.sums.iter().map(move |&sum| ((sum as f64 / all) as f32).min(1.0))
+    }
+}
+
+/// What members who count `of` together can give.
+#[expect(clippy::cast_precision_loss, reason = "a share of it is a share")]
+fn all(of: u64) -> f64 {
+    of.max(1) as f64 * f64::from(VOTE)
 }
 
 #[cfg(test)]
@@ -69,26 +138,15 @@ mod tests {
 
     use super::*;
 
-    proptest! {
-        #[test]
-        fn the_winner_is_the_first_largest_of_the_sums(
-            votes in prop::collection::vec((0_u16..5, 1_u8..4), 0..12),
-        ) {
-            let votes = votes.iter().map(|&(class, weight)| (ClassId(class), f32::from(weight)));
-            let mut sums = [0.0; 5];
-            for (class, weight) in votes.clone() {
-                sums[class.index()] += weight;
-            }
-            let mut tally = Tally::new(5);
-            prop_assert_eq!(tally.winner(votes.clone()), first_largest(&sums));
-            prop_assert_eq!(tally.winner(votes), first_largest(&sums), "it forgets");
-        }
-    }
-
     #[test]
     fn a_tie_goes_to_the_smallest_class() {
         assert_eq!(first_largest(&[1.0, 2.0, 2.0]), ClassId(1));
         assert_eq!(first_largest(&[0.0, -0.0]), ClassId(0));
+        let mut tally = Tally::default();
+        tally.begin(3);
+        tally.cast(ClassId(2), 5);
+        tally.cast(ClassId(1), 5);
+        assert_eq!(tally.decided(0), Some(ClassId(1)));
     }
 
     #[test]
@@ -97,5 +155,81 @@ mod tests {
         assert_eq!(first_largest(&[f32::NAN; 3]), ClassId(0));
         assert_eq!(first_largest(&[]), ClassId(0));
         assert_eq!(first_largest(&[-1.0, f32::INFINITY]), ClassId(1));
+    }
+
+    #[test]
+    fn equal_weights_count_alike_and_small_ones_count() {
+        assert_eq!(counts(&[0.75, 0.25, 0.5, 0.5]), [3 << 36, 1 << 36, 2 << 36, 2 << 36]);
+        assert_eq!(counts(&[f32::MAX / 2.0, f32::MIN_POSITIVE])[1], 1);
+        for weights in [[f32::from_bits(1); 64], [f32::MAX / 64.0; 64], [0.1; 64]] {
+            let counts = counts(&weights);
+            assert!(counts.iter().all(|&count| count == counts[0]));
+            let sum: u64 = counts.iter().sum();
+            assert!((1 << 39..1 << 40).contains(&sum), "{sum}");
+        }
+    }
+
+    #[test]
+    fn drawing_level_with_a_smaller_class_is_not_enough() {
+        let mut tally = Tally::default();
+        tally.begin(3);
+        tally.cast(ClassId(1), 2);
+        assert_eq!(tally.decided(2), None, "class 0 may draw level and win");
+        tally.begin(3);
+        tally.cast(ClassId(0), 2);
+        assert_eq!(tally.decided(2), Some(ClassId(0)));
+        assert_eq!(tally.decided(3), None);
+    }
+
+    /// What members that count `count` give: a class, or shares.
+    type Cast = (u64, Result<u16, [u32; 4]>);
+
+    fn casts() -> impl Strategy<Value = Vec<Cast>> {
+        let shares = prop::array::uniform4(0..=4_u32).prop_map(|parts| {
+            let sum = parts.iter().sum::<u32>().max(1);
+            parts.map(|part| VOTE / sum * part)
+        });
+        let cast = prop_oneof![(0_u16..4).prop_map(Ok), shares.prop_map(Err)];
+        prop::collection::vec((1_u64..5, cast), 1..9)
+    }
+
+    fn take(tally: &mut Tally, (count, cast): &Cast) {
+        match cast {
+            Ok(class) => tally.cast(ClassId(*class), *count),
+            Err(shares) => tally.share_out(shares, *count),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn a_vote_is_decided_exactly_when_the_rest_cannot_change_it(casts in casts()) {
+            let mut full = Tally::default();
+            full.begin(4);
+            casts.iter().for_each(|cast| take(&mut full, cast));
+            let winner = full.decided(0).expect("nobody is left");
+            let sums: Vec<f32> = full.shares(1).collect();
+            prop_assert_eq!(sums.len(), 4);
+            let largest = full.sums.iter().max().unwrap();
+            prop_assert_eq!(full.sums.iter().position(|sum| sum == largest), Some(winner.index()));
+
+            let mut tally = Tally::default();
+            tally.begin(4);
+            let mut left: u64 = casts.iter().map(|cast| cast.0).sum();
+            for cast in &casts {
+                left -= cast.0;
+                take(&mut tally, cast);
+                // Whoever the rest elects together: the leader, or somebody else as well?
+                let elects = (0..4).map(|class| {
+                    let mut then = tally.clone();
+                    then.cast(ClassId(class), left);
+                    then.decided(0).expect("nobody is left")
+                });
+                let elects: std::collections::BTreeSet<ClassId> = elects.collect();
+                prop_assert_eq!(tally.decided(left).is_some(), elects.len() == 1);
+                prop_assert!(tally.decided(left).is_none_or(|class| class == winner));
+            }
+        }
     }
 }

@@ -40,6 +40,15 @@ impl std::iter::Sum for Work {
 }
 
 impl Work {
+    /// `count` such works.
+    #[must_use]
+    pub fn times(self, count: u64) -> Self {
+        let Self { madds, bytes, nodes, exps, calls } = self;
+        let [madds, bytes, nodes, exps, calls] =
+            [madds, bytes, nodes, exps, calls].map(|units| units.saturating_mul(count));
+        Self { madds, bytes, nodes, exps, calls }
+    }
+
     /// `part` of `of` such works on average, rounded up.
     #[must_use]
     pub fn share(self, part: u64, of: u64) -> Self {
@@ -91,6 +100,11 @@ pub struct Speed {
 }
 
 impl Speed {
+    /// A machine of today: to order members and to see whether a gate pays before any device was
+    /// measured.
+    pub const USUAL: Self =
+        Self { madd_ns: 0.1, byte_ns: 0.1, node_ns: 4.0, exp_ns: 4.0, call_ns: 40.0 };
+
     /// The speed that explains `timings`: pairs of the work of a run and the nanoseconds it took.
     ///
     /// Each unit is read off the timing that does most of it, compared with the other timings, and

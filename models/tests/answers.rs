@@ -3,8 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a helper of a test may panic as a test may")]
 
 use models::{
-    Buffers, ClassId, Ensemble, Family, Features, Gate, Member, Model, ModelError, Parts,
-    Preparation, Schema, ShapeError, Stage, Step, Subset, Weighted, Work,
+    Buffers, Cast, ClassId, Ensemble, Family, Features, Gate, Member, Model, ModelError, Parts,
+    Preparation, Schema, ShapeError, Stage, Step, Subset, Voting, Weighted, Work,
     frontier::{self, Votes},
     member::{Forest, Knn, RbfSvm, Trees, tree::LEAF},
     synthetic::{self, Numbers, Shape},
@@ -25,6 +25,12 @@ fn full(seed: u64) -> Ensemble {
 fn samples(count: usize, seed: u64) -> Features {
     let width = Shape::SMALL.width;
     Features::new(width, synthetic::rows(width, count, seed).concat()).unwrap()
+}
+
+/// What each member gives to the count of each sample.
+fn casts(ensemble: &Ensemble, samples: &Features) -> Vec<Cast> {
+    let scores = ensemble.scores_of_members(samples);
+    scores.iter().enumerate().map(|(member, scores)| ensemble.cast(member, scores)).collect()
 }
 
 /// A tree as a person would write it.
@@ -259,16 +265,24 @@ proptest! {
                 prop_assert!(scratch.shares().is_empty());
                 continue;
             }
-            prop_assert_eq!(alone.votes.asked(), subset);
+            prop_assert_eq!(scratch.shares()[alone.class.index()], alone.confidence);
+            prop_assert_eq!(alone.assigned, subset.len());
+            prop_assert_eq!(alone.votes.asked().0 & !subset.0, 0);
+            let asking = ensemble.asking(subset).unwrap().to_the_end();
+            let full =
+                ensemble.answer_timed(x, &asking, gated, &mut scratch, |_| ()).unwrap();
+            prop_assert_eq!(full.class, alone.class);
+            prop_assert_eq!(full.votes.asked(), subset);
+            prop_assert!(alone.confidence <= full.confidence, "an early end never overstates");
             let mut tally = [0.0_f32; Shape::SMALL.classes];
-            for (member, class) in alone.votes.iter() {
+            for (member, class) in full.votes.iter() {
                 prop_assert_eq!(class, votes[member][row]);
                 let own = ensemble.member_scores(member, x).unwrap();
                 prop_assert_eq!(class, first_largest(&own));
+                prop_assert!(alone.votes.get(member).is_none_or(|early| early == class));
                 tally[class.index()] += ensemble.members()[member].weight;
             }
-            prop_assert_eq!(alone.class, first_largest(&tally));
-            prop_assert_eq!(scratch.shares()[alone.class.index()], alone.confidence);
+            prop_assert_eq!(full.class, first_largest(&tally));
         }
     }
 
@@ -297,6 +311,7 @@ proptest! {
             let answer = ensemble.answer(&x, one, false, &mut scratch).unwrap();
             prop_assert!(answer.class.index() < Shape::SMALL.classes);
             prop_assert_eq!(answer.confidence, 1.0);
+            prop_assert_eq!((answer.voted(), answer.assigned), (1, 1));
         }
     }
 }
@@ -311,11 +326,10 @@ proptest! {
         let truth: Vec<ClassId> = (0..samples.len())
             .map(|_| ClassId(u16::try_from(numbers.below(3)).unwrap()))
             .collect();
-        let votes = ensemble.member_votes(&samples);
         let margins = ensemble.gate_margins(&samples).unwrap();
         let measures = frontier::measure(
             &ensemble,
-            Votes { truth: &truth, members: &votes, margins: Some(&margins) },
+            Votes { truth: &truth, members: &casts(&ensemble, &samples), margins: Some(&margins) },
         );
         prop_assert_eq!(measures.len(), 2 * 127);
         for measure in &measures {
@@ -326,7 +340,15 @@ proptest! {
             let missed = confusion.missed_events(Some(ClassId(0)));
             prop_assert_eq!(measure.missed_events, missed.value());
             if !measure.gated {
-                prop_assert_eq!(measure.work, ensemble.work(measure.subset));
+                prop_assert!(measure.work.fits_in(ensemble.work(measure.subset)));
+                let asking = ensemble.asking(measure.subset).unwrap();
+                let mut scratch = ensemble.scratch();
+                let calls = samples.rows().map(|x| {
+                    let answer = ensemble.answer_timed(x, &asking, false, &mut scratch, |_| ());
+                    u64::from(answer.unwrap().voted())
+                });
+                let rows = u64::try_from(samples.len()).unwrap();
+                prop_assert_eq!(measure.work.calls, calls.sum::<u64>().div_ceil(rows));
             }
         }
         let kept = frontier::undominated(&measures);
@@ -341,10 +363,10 @@ fn many_members_are_measured_in_chains() {
     let families: Vec<Family> = Family::ALL.into_iter().cycle().take(12).collect();
     let ensemble = synthetic::ensemble(&families, Shape::SMALL, false, 3);
     let samples = samples(40, 4);
-    let votes = ensemble.member_votes(&samples);
     let truth = ensemble.predict(&samples, Subset::all(12), false).unwrap();
+    let casts = casts(&ensemble, &samples);
     let measures =
-        frontier::measure(&ensemble, Votes { truth: &truth, members: &votes, margins: None });
+        frontier::measure(&ensemble, Votes { truth: &truth, members: &casts, margins: None });
     assert!(measures.len() <= 12 * 3);
     assert!(measures.iter().any(|it| it.subset == Subset::all(12) && it.accuracy == 1.0));
     for member in 0..12 {
@@ -376,11 +398,12 @@ fn what_is_no_sample_of_the_task_is_refused_by_name() {
 fn stages_are_announced_when_they_end() {
     let ensemble = full(1);
     let samples = samples(20, 2);
+    let all = ensemble.asking(Subset::all(7)).unwrap();
     let mut seen = std::collections::BTreeSet::new();
     for x in samples.rows() {
         let mut ended = Vec::new();
         let answer = ensemble
-            .answer_timed(x, Subset::all(7), true, &mut ensemble.scratch(), |it| ended.push(it))
+            .answer_timed(x, &all, true, &mut ensemble.scratch(), |it| ended.push(it))
             .unwrap();
         match answer.stage {
             Stage::Gate => assert_eq!(ended, [Stage::Gate]),
@@ -400,9 +423,9 @@ fn a_shared_preparation_is_counted_once() {
     let preparation = ensemble.preparations()[2].work();
     assert_eq!(both + preparation, apart);
     let gate = ensemble.gate_work().unwrap();
-    let all_pass = ensemble.gated_work(Subset(0b10), 10, 10);
+    let all_pass = ensemble.mean_work(&[1], &[0, 10], true, 10);
     assert_eq!(all_pass + ensemble.preparations()[1].work(), gate + ensemble.member_work(1));
-    assert_eq!(ensemble.gated_work(Subset(0b10), 0, 10), gate);
+    assert_eq!(ensemble.mean_work(&[1], &[0, 0], true, 10), gate);
     assert_eq!(ensemble.member_work(7), Work::default());
     assert_eq!(ensemble.member_work(64), Work::default());
 }
@@ -584,6 +607,7 @@ fn a_tie_of_the_vote_goes_to_the_smallest_class() {
         preparations: vec![Preparation::default()],
         gate: None,
         members: vec![says(2), says(1)],
+        voting: Voting::default(),
     })
     .unwrap();
     let mut scratch = ensemble.scratch();

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper of a test may panic as a test may")]
 
 use models::{
-    Ensemble, Family, Features, ModelError, Subset,
+    Ensemble, Family, Features, ModelError, Parts, Subset,
     bundle::{self, ArrayFault, BundleError, HEAD_BYTES, Head},
     synthetic::{self, Shape},
 };
@@ -11,6 +11,11 @@ use proptest::prelude::*;
 
 fn full() -> Ensemble {
     synthetic::ensemble(&Family::ALL, Shape::SMALL, true, 7)
+}
+
+/// With everything that version 2 has.
+fn soft() -> Ensemble {
+    Ensemble::new(Parts { voting: synthetic::voting(7, 3), ..full().into_parts() }).unwrap()
 }
 
 fn tiny() -> Ensemble {
@@ -49,7 +54,7 @@ fn bodies(bytes: &[u8]) -> (&[u8], &[u8]) {
 
 #[test]
 fn reads_back_what_it_wrote_and_writes_it_alike() {
-    for ensemble in [full(), tiny()] {
+    for ensemble in [full(), tiny(), soft()] {
         let bytes = bundle::encode(&ensemble);
         let read = bundle::decode(&bytes).unwrap();
         assert_eq!(read, ensemble);
@@ -95,7 +100,20 @@ fn each_way_of_being_wrong_has_its_name() {
 
     let wrong = |bytes: &[u8]| bundle::decode(bytes).unwrap_err();
     assert!(matches!(wrong(&changed(0, b"PK")), BundleError::Format { found: [b'P', b'K', _, _] }));
-    assert!(matches!(wrong(&changed(4, &[2])), BundleError::Version { found: 2 }));
+    assert!(matches!(wrong(&changed(4, &[3])), BundleError::Version { found: 3 }));
+    assert!(matches!(wrong(&changed(4, &[0])), BundleError::Version { found: 0 }));
+    let newer = |manifest: &[u8], voting: &[u8]| {
+        let mut bytes = sealed(schema, &[manifest, voting].concat(), arrays);
+        bytes[4] = 2;
+        wrong(&bytes)
+    };
+    // A hard vote and no curves: that is version 1. An unknown rule; a rule and nothing more.
+    assert!(matches!(newer(manifest, &[0, 0]), BundleError::Plain));
+    assert!(matches!(newer(manifest, &[2, 0]), BundleError::Manifest(_)));
+    assert!(matches!(newer(manifest, &[0]), BundleError::Manifest(_)));
+    assert!(matches!(newer(manifest, &[0, 0, 0]), BundleError::ManifestTrailing { extra: 1 }));
+    assert!(matches!(newer(manifest, &[0, 1, 0]), BundleError::Model(_)));
+    assert!(matches!(newer(manifest, &[1, 0, 0]), BundleError::Model(_)));
     assert!(matches!(
         wrong(&changed(72, &u64::MAX.to_le_bytes())),
         BundleError::TooLarge { what: "manifest", length: u64::MAX, .. }
@@ -191,8 +209,9 @@ proptest! {
     #[test]
     fn a_forged_bundle_is_refused_or_answers(
         forgeries in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..9),
+        soft_one: bool,
     ) {
-        let mut bytes = bundle::encode(&full());
+        let mut bytes = bundle::encode(&if soft_one { soft() } else { full() });
         for (at, to) in forgeries {
             let at = HEAD_BYTES + at.index(bytes.len() - HEAD_BYTES);
             bytes[at] = to;

@@ -222,10 +222,7 @@ impl Desk {
         } else {
             Err(ShapeError::Width { expected, actual: width })
         };
-        checked.map_err(|source| {
-            served.meter.failed();
-            PredictError::Malformed { task: served.wanted.task.clone(), source }
-        })
+        checked.map_err(|source| malformed(served, source))
     }
 
     /// Answers here when it takes next to nothing, else on a blocking thread.
@@ -275,7 +272,8 @@ impl Desk {
                     return Err(expired(served));
                 }
             }
-            let (answer, times) = ask(served, row, &mut scratch)?;
+            let asked = ask(served, row, &mut scratch);
+            let (answer, times) = asked.map_err(|source| malformed(served, source))?;
             let id = self.ids.next();
             receipts.push((id, Receipt::new(served, &answer, row, times, at_ms).encode()));
             replies.push(reply(served, id, &answer, times, scratch.shares()));
@@ -313,17 +311,25 @@ fn expired(served: &Served) -> PredictError {
     PredictError::Expired { task: served.wanted.task.clone() }
 }
 
+fn malformed(served: &Served, source: ShapeError) -> PredictError {
+    served.meter.failed();
+    PredictError::Malformed { task: served.wanted.task.clone(), source }
+}
+
 /// One answer and the microseconds in the gate and in the vote.
 pub(crate) fn ask(
     served: &Served,
     row: &[f32],
     scratch: &mut Scratch,
-) -> Result<(Answer, [u32; 2]), PredictError> {
+) -> Result<(Answer, [u32; 2]), ShapeError> {
     let mut begun = Instant::now();
     let mut times = [0, 0];
-    let answer = served
-        .ensemble
-        .answer_timed(row, served.subset(), served.wanted.gated, scratch, |stage| {
+    let answer = served.ensemble.answer_timed(
+        row,
+        &served.asking,
+        served.wanted.gated,
+        scratch,
+        |stage| {
             let now = Instant::now();
             let us = u32::try_from(now.duration_since(begun).as_micros()).unwrap_or(u32::MAX);
             begun = now;
@@ -331,11 +337,8 @@ pub(crate) fn ask(
                 Stage::Gate => times[0] = us,
                 Stage::Vote => times[1] = us,
             }
-        })
-        .map_err(|source| {
-            served.meter.failed();
-            PredictError::Malformed { task: served.wanted.task.clone(), source }
-        })?;
+        },
+    )?;
     Ok((answer, times))
 }
 

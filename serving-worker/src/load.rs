@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use models::{Ensemble, bundle::BundleError};
 use proto::{parse::ParseError, v1, v1::bundles_client::BundlesClient};
 use store::blobs::{BlobError, Blobs};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tonic::transport::Endpoint;
 
 use crate::{meter::Meter, orders::Wanted, served::Served};
@@ -61,7 +61,7 @@ pub(crate) enum LoadError {
     },
     /// It does not answer.
     #[error("the bundle does not answer a sample of its own shape")]
-    Mute(#[source] crate::error::PredictError),
+    Mute(#[source] models::ShapeError),
     /// A panic, or the end of the process.
     #[error("loading did not come to an end")]
     Broken,
@@ -95,7 +95,7 @@ pub(crate) async fn load(
                 .map(Arc::new)?
         }
     };
-    blocking(move || warm(Served::new(wanted, ensemble, meter))).await
+    blocking(move || warm(wanted, ensemble, meter)).await
 }
 
 /// Also decoding and warming are long work: never on the threads that answer.
@@ -174,24 +174,48 @@ async fn fetch(scheduler: &str, digest: [u8; 32]) -> Result<Vec<u8>, LoadError> 
     .await
 }
 
-/// Checks the orders against the bundle and answers a few samples.
-fn warm(served: Served) -> Result<Served, LoadError> {
-    let members = served.ensemble.members().len();
-    let gate = served.ensemble.gate().is_some();
-    let beyond = served.subset().0 & !models::Subset::all(members).0 != 0;
-    if beyond || (served.wanted.gated && !gate) {
-        return Err(LoadError::Parts { members, gate: if gate { "a" } else { "no" } });
+/// Checks the orders against the bundle and answers a few samples: by each member alone, to see
+/// who decides most for its time on this device, and then as they will be answered.
+fn warm(wanted: Wanted, ensemble: Arc<Ensemble>, meter: Arc<Meter>) -> Result<Served, LoadError> {
+    let members = ensemble.members().len();
+    let gate = ensemble.gate().is_some();
+    let parts = || LoadError::Parts { members, gate: if gate { "a" } else { "no" } };
+    let all = ensemble.asking(wanted.subset).map_err(|_| parts())?;
+    if wanted.gated && !gate {
+        return Err(parts());
     }
-    let mut scratch = served.ensemble.scratch();
-    let mut row = vec![0.0_f32; served.schema().width()];
-    let mut next = 1_u32;
-    for _ in 0..WARM_ROWS {
-        crate::answer::ask(&served, &row, &mut scratch).map_err(LoadError::Mute)?;
-        for value in &mut row {
-            // A linear congruence (Numerical Recipes): any spread of plain values will do.
-            next = next.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            *value = f32::from(i16::try_from(next >> 17).unwrap_or(0)) / 8192.0 - 2.0;
+    let rows = plain_rows(ensemble.schema().width());
+    let mut scratch = ensemble.scratch();
+    let mut micros = [f64::INFINITY; models::ensemble::MEMBERS_MAX];
+    for member in all.members() {
+        let alone = ensemble.asking_in_order(&[member]).map_err(|_| parts())?;
+        for row in &rows {
+            let begun = Instant::now();
+            let answer = ensemble.answer_timed(row, &alone, false, &mut scratch, |_| ());
+            answer.map_err(LoadError::Mute)?;
+            // The least is what it takes when nothing else gets in the way.
+            micros[member] = micros[member].min(begun.elapsed().as_secs_f64() * 1e6);
         }
     }
+    let asking = ensemble.asking_on(wanted.subset, |it| micros[it]).map_err(|_| parts())?;
+    let order: Vec<usize> = asking.members().collect();
+    tracing::debug!(task.id = wanted.task, ?order, "members are asked in this order");
+    let served = Served::new(wanted, ensemble, asking, meter);
+    for row in &rows {
+        crate::answer::ask(&served, row, &mut scratch).map_err(LoadError::Mute)?;
+    }
     Ok(served)
+}
+
+/// A few samples of plain values.
+fn plain_rows(width: usize) -> Vec<Vec<f32>> {
+    let mut next = 1_u32;
+    let mut value = || {
+        // A linear congruence (Numerical Recipes): any spread of plain values will do.
+        next = next.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        f32::from(i16::try_from(next >> 17).unwrap_or(0)) / 8192.0 - 2.0
+    };
+    let mut rows = vec![vec![0.0; width]];
+    rows.extend((1..WARM_ROWS).map(|_| (0..width).map(|_| value()).collect()));
+    rows
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use arc_swap::ArcSwap;
-use models::{Ensemble, Schema, Subset, Work};
+use models::{Asking, Ensemble, Schema, Work};
 use proto::v1;
 
 use crate::{meter::Meter, orders::Wanted};
@@ -15,29 +15,32 @@ pub(crate) struct Served {
     pub(crate) wanted: Wanted,
     /// What answers.
     pub(crate) ensemble: Arc<Ensemble>,
-    /// How many members vote.
+    /// In which order the members are asked on this device.
+    pub(crate) asking: Asking,
+    /// How many members may be asked.
     pub(crate) members: u32,
-    /// About how long one answer takes, in multiply-adds.
+    /// About how long an answer of all of them takes, in multiply-adds.
     pub(crate) effort: u64,
     /// Times and counts of this task, over all its revisions.
     pub(crate) meter: Arc<Meter>,
 }
 
 impl Served {
-    pub(crate) fn new(wanted: Wanted, ensemble: Arc<Ensemble>, meter: Arc<Meter>) -> Self {
+    pub(crate) fn new(
+        wanted: Wanted,
+        ensemble: Arc<Ensemble>,
+        asking: Asking,
+        meter: Arc<Meter>,
+    ) -> Self {
         let members = wanted.subset.len();
         let gate =
             if wanted.gated { ensemble.gate_work().unwrap_or_default() } else { Work::default() };
         let effort = effort(gate + ensemble.work(wanted.subset));
-        Self { wanted, ensemble, members, effort, meter }
+        Self { wanted, ensemble, asking, members, effort, meter }
     }
 
     pub(crate) fn schema(&self) -> &Schema {
         self.ensemble.schema()
-    }
-
-    pub(crate) fn subset(&self) -> Subset {
-        self.wanted.subset
     }
 }
 

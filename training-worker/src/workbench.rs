@@ -5,11 +5,11 @@ mod trial;
 use std::{collections::BTreeMap, sync::Arc};
 
 use models::{
-    ClassId, Confusion, Ensemble, Family, Features, Gate, Member, Model, ModelError, Parts,
-    Preparation, Speed, Subset, SubsetMeasure, Weighted, Work,
+    Cast, ClassId, Confusion, Ensemble, Family, Features, Gate, Member, Model, ModelError, Parts,
+    Preparation, Speed, Subset, SubsetMeasure, Voting, Weighted, Work,
     frontier::{Votes, measure, undominated},
     gate::{Margins, Threshold, choose_threshold, pays},
-    vote::Tally,
+    recount::{Recount, in_order},
     weights::vote_weights,
 };
 
@@ -224,9 +224,6 @@ pub struct MemberMeasure {
 /// Keeps the random choices of a gate apart from those of a member of its family.
 const GATE_SEED: u64 = 0x6a7e;
 
-/// A machine of today, to see whether a gate pays before any device was measured.
-const SPEED: Speed = Speed { madd_ns: 0.1, byte_ns: 0.1, node_ns: 4.0, exp_ns: 4.0, call_ns: 40.0 };
-
 impl Workbench {
     /// An empty workbench.
     #[must_use]
@@ -408,7 +405,8 @@ impl Workbench {
             None => ungated,
         };
         let margins = best.map(|candidate| candidate.across.as_slice());
-        let measures = measure(&ensemble, Votes { truth, members: &votes, margins });
+        let casts: Vec<Cast> = votes.into_iter().map(Cast::Classes).collect();
+        let measures = measure(&ensemble, Votes { truth, members: &casts, margins });
         let members = self.standing.iter().zip(&weights).enumerate();
         let members = members.map(|(index, (standing, &weight))| MemberMeasure {
             family: standing.member.family,
@@ -423,7 +421,7 @@ impl Workbench {
             members: members.collect(),
             frontier: undominated(&measures),
             gate: best.map(|candidate| candidate.chosen),
-            held_out: self.vote_held_out(&weights, best),
+            held_out: self.vote_held_out(&ensemble, best),
             ensemble,
         })
     }
@@ -437,8 +435,10 @@ impl Workbench {
             let gated = self.ensemble(&self.standing[..1], &[1.0], Some(candidate.gate.clone()))?;
             let work = gated.gate_work().unwrap_or_default();
             let stopped = candidate.chosen.stopped.value();
-            let cost = SPEED.micros(work) + (1.0 - stopped) * SPEED.micros(vote);
-            if pays(stopped, work, vote, &SPEED) && best.is_none_or(|(least, _)| cost < least) {
+            let cost = Speed::USUAL.micros(work) + (1.0 - stopped) * Speed::USUAL.micros(vote);
+            if pays(stopped, work, vote, &Speed::USUAL)
+                && best.is_none_or(|(least, _)| cost < least)
+            {
                 best = Some((cost, candidate));
             }
         }
@@ -447,18 +447,17 @@ impl Workbench {
 
     /// What became of held-out rows, from the votes of each member: the rule of
     /// [`Ensemble::predict`], without asking every member again.
-    fn vote_held_out(&self, weights: &[f32], gate: Option<&Candidate>) -> Confusion {
-        let classes = self.material.schema.classes().len();
-        let mut tally = Tally::new(classes);
-        let mut confusion = Confusion::new(classes);
+    fn vote_held_out(&self, ensemble: &Ensemble, gate: Option<&Candidate>) -> Confusion {
+        let casts: Vec<Cast> =
+            self.standing.iter().map(|it| Cast::Classes(it.held_out.clone())).collect();
+        let members = in_order(ensemble, Subset::all(casts.len()));
+        let mut recount = Recount::new(ensemble, &casts);
+        let mut confusion = Confusion::new(self.material.schema.classes().len());
         for (row, &truth) in self.material.held_out.truth.iter().enumerate() {
             let stops = gate.is_some_and(|it| it.gate.stops(it.held_out[row]));
             let given = match self.material.schema.background() {
                 Some(background) if stops => background,
-                Some(_) | None => {
-                    let votes = self.standing.iter().zip(weights);
-                    tally.winner(votes.map(|(standing, &weight)| (standing.held_out[row], weight)))
-                }
+                Some(_) | None => recount.count(row, &members).class,
             };
             confusion.add(truth, given);
         }
@@ -478,6 +477,7 @@ impl Workbench {
             preparations: vec![preparation],
             gate: None,
             members: vec![Weighted { weight: 1.0, member }],
+            voting: Voting::default(),
         };
         let alone = Ensemble::new(parts).map_err(BenchError::Lowered)?;
         Ok(alone.member_votes(samples).swap_remove(0))
@@ -501,6 +501,7 @@ impl Workbench {
                 weight: 1.0,
                 member: Member { preparation: 0, ..first.clone() },
             }],
+            voting: Voting::default(),
         };
         let probe = Ensemble::new(parts).map_err(BenchError::Lowered)?;
         Ok(probe.gate_margins(samples).expect("it has a gate"))
@@ -537,6 +538,8 @@ impl Workbench {
             });
         }
         let schema = self.material.schema.clone();
-        Ensemble::new(Parts { schema, preparations, gate, members }).map_err(BenchError::Lowered)
+        let voting = Voting::default();
+        Ensemble::new(Parts { schema, preparations, gate, members, voting })
+            .map_err(BenchError::Lowered)
     }
 }

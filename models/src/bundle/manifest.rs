@@ -2,7 +2,7 @@
 //! after where it belongs: `m0.rows`, `gate.weights`, `p1.s0.mean`.
 //!
 //! Postcard writes fields in their order and enums by position: nothing here may be reordered or
-//! removed while bundles of version 1 are to be read.
+//! removed while bundles of version 1 are to be read; version 2 is the same and more behind it.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +16,7 @@ use crate::{
     member::{Boosted, Dense, Family, Forest, Knn, Linear, Member, Mlp, Model, RbfSvm, Trees},
     preparation::{Preparation, Step},
     schema::{ClassId, Schema},
+    voting::Voting,
 };
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -96,7 +97,11 @@ impl Manifest {
     }
 
     /// The parts that were written; whether they hold together is asked by [`Ensemble::new`].
-    pub(super) fn parts(self, mut arrays: Reader<'_>) -> Result<Parts, BundleError> {
+    pub(super) fn parts(
+        self,
+        voting: Voting,
+        mut arrays: Reader<'_>,
+    ) -> Result<Parts, BundleError> {
         let Self { features, classes, background, preparations, gate, members } = self;
         let schema =
             Schema::new(features, classes, background.map(ClassId)).map_err(BundleError::Schema)?;
@@ -118,7 +123,7 @@ impl Manifest {
         });
         let members = members.collect::<Result<_, BundleError>>()?;
         arrays.finish()?;
-        Ok(Parts { schema, preparations, gate, members })
+        Ok(Parts { schema, preparations, gate, members, voting })
     }
 }
 

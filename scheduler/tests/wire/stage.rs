@@ -8,7 +8,7 @@ use std::{
 };
 
 use models::{
-    Ensemble, Family, Member, Model, Parts, Preparation, Schema, Weighted, member::Linear,
+    Ensemble, Family, Member, Model, Parts, Preparation, Schema, Voting, Weighted, member::Linear,
 };
 use proto::v1::{
     self, admin_client::AdminClient, bundles_client::BundlesClient,
@@ -218,6 +218,7 @@ pub(crate) fn bundle(members: usize, slope: f32) -> Vec<u8> {
         preparations: vec![Preparation::default()],
         gate: None,
         members: (0..members).map(member).collect(),
+        voting: Voting::default(),
     };
     models::bundle::encode(&Ensemble::new(parts).unwrap())
 }

@@ -14,7 +14,8 @@ use std::{
 };
 
 use models::{
-    ClassId, Ensemble, Family, Member, Model, Parts, Preparation, Schema, Weighted, member::Linear,
+    ClassId, Ensemble, Family, Member, Model, Parts, Preparation, Schema, Voting, Weighted,
+    member::Linear,
 };
 use proto::v1::{
     self,
@@ -68,6 +69,7 @@ pub fn ensemble(mark: &str, members: usize) -> Ensemble {
         preparations: vec![Preparation::default()],
         gate: None,
         members: vec![Weighted { weight: 1.0, member }; members],
+        voting: Voting::default(),
     })
     .unwrap()
 }

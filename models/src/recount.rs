@@ -1,0 +1,168 @@
+//! Votes that were cast before, counted again for other members: no inference, so that every subset
+//! of seven members is measured on some thousand rows within some milliseconds.
+
+use crate::{
+    ensemble::Ensemble,
+    frontier::Subset,
+    schema::ClassId,
+    vote::{Tally, VOTE},
+};
+
+/// What a member gave to the count of each row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cast {
+    /// `[row]`: its whole vote to a class.
+    Classes(Vec<ClassId>),
+    /// `[row, class]`: a share of [`VOTE`] to each.
+    Shares(Vec<u32>),
+}
+
+/// How a count ended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Counted {
+    /// The winner: that of [`Ensemble::answer`] for the same row and members.
+    pub class: ClassId,
+    /// After how many members it was decided.
+    pub asked: usize,
+    /// The share of their weight that the winner had.
+    pub share: f32,
+}
+
+/// Counts the votes of an ensemble's members, row by row.
+#[derive(Debug)]
+pub struct Recount<'a> {
+    ensemble: &'a Ensemble,
+    casts: &'a [Cast],
+    tally: Tally,
+    /// Of a hard vote, row by row, the classes that somebody voted for, and class 0, growing: a
+    /// count goes over these few and not over all ten thousand. Class 0 stands for those that
+    /// nobody voted for: what matters of them is whether one comes before the winner.
+    voted: Vec<ClassId>,
+    /// Where the classes of a row begin in `voted`; one more than there are rows.
+    starts: Vec<usize>,
+    /// `[member][row]`, an index into the classes of the row.
+    short: Vec<Vec<u16>>,
+}
+
+impl<'a> Recount<'a> {
+    /// Counts `casts`, one of each member of `ensemble`.
+    ///
+    /// # Panics
+    ///
+    /// When there is not one of each member, or they are not of the same rows.
+    #[must_use]
+    pub fn new(ensemble: &'a Ensemble, casts: &'a [Cast]) -> Self {
+        assert_eq!(casts.len(), ensemble.members().len(), "the votes of each member");
+        let mut recount = Self {
+            ensemble,
+            casts,
+            tally: Tally::default(),
+            voted: Vec::new(),
+            starts: vec![0],
+            short: Vec::new(),
+        };
+        let hard: Vec<&[ClassId]> = casts
+            .iter()
+            .filter_map(|cast| match cast {
+                Cast::Classes(classes) => Some(classes.as_slice()),
+                Cast::Shares(_) => None,
+            })
+            .collect();
+        if hard.len() == casts.len() {
+            recount.shorten(&hard);
+        }
+        recount
+    }
+
+    fn shorten(&mut self, votes: &[&[ClassId]]) {
+        let rows = votes.first().map_or(0, |votes| votes.len());
+        self.short = vec![Vec::with_capacity(rows); votes.len()];
+        let mut classes = Vec::with_capacity(votes.len() + 1);
+        for row in 0..rows {
+            classes.clear();
+            classes.push(ClassId(0));
+            classes.extend(votes.iter().map(|votes| votes[row]));
+            classes.sort_unstable();
+            classes.dedup();
+            for (short, votes) in self.short.iter_mut().zip(votes) {
+                let at = classes.binary_search(&votes[row]).expect("it is one of them");
+                short.push(u16::try_from(at).expect("at most 65 classes"));
+            }
+            self.voted.extend_from_slice(&classes);
+            self.starts.push(self.voted.len());
+        }
+    }
+
+    /// Counts the votes of `members` for `row`, in this order, until the vote is decided.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such member or row, or a class too many.
+    pub fn count(&mut self, row: usize, members: &[usize]) -> Counted {
+        let Self { ensemble, casts, tally, voted, starts, short } = self;
+        let classes = ensemble.schema().classes().len();
+        let known =
+            if short.is_empty() { None } else { Some(&voted[starts[row]..starts[row + 1]]) };
+        tally.begin(known.map_or(classes, <[ClassId]>::len));
+        let mut left: u64 = members.iter().map(|&member| ensemble.counts[member]).sum();
+        let mut of = 0;
+        let mut ended = (ClassId(0), 0);
+        for (at, &member) in members.iter().enumerate() {
+            let count = ensemble.counts[member];
+            left -= count;
+            of += count;
+            match &casts[member] {
+                Cast::Classes(classes) if known.is_none() => tally.cast(classes[row], count),
+                Cast::Classes(_) => tally.cast(ClassId(short[member][row]), count),
+                Cast::Shares(shares) => {
+                    tally.share_out(&shares[row * classes..][..classes], count);
+                }
+            }
+            if let Some(class) = tally.decided(left) {
+                ended = (class, at + 1);
+                break;
+            }
+        }
+        let (class, asked) = ended;
+        let share = if asked == 0 { 0.0 } else { tally.share(class, of) };
+        Counted { class: known.map_or(class, |known| known[class.index()]), asked, share }
+    }
+
+    /// How likely each class of `row` is if all of `members` are asked: `[class]`, summing to about 1.
+    ///
+    /// # Panics
+    ///
+    /// As [`Recount::count`].
+    pub fn shares(&mut self, row: usize, members: &[usize]) -> Vec<f32> {
+        let classes = self.ensemble.schema().classes().len();
+        self.tally.begin(classes);
+        for &member in members {
+            let count = self.ensemble.counts[member];
+            match &self.casts[member] {
+                Cast::Classes(votes) => self.tally.cast(votes[row], count),
+                Cast::Shares(shares) => {
+                    self.tally.share_out(&shares[row * classes..][..classes], count);
+                }
+            }
+        }
+        self.tally
+            .shares(members.iter().map(|&member| self.ensemble.counts[member]).sum())
+            .collect()
+    }
+}
+
+/// The members of `subset` in the order in which `ensemble` asks them on a usual machine.
+#[must_use]
+pub fn in_order(ensemble: &Ensemble, subset: Subset) -> Vec<usize> {
+    let order = ensemble.order.iter().copied().map(usize::from);
+    order.filter(|&member| subset.has(member)).collect()
+}
+
+/// What one member's vote for one row says of `class`, 0 to 1.
+#[must_use]
+pub fn probability(cast: &Cast, row: usize, class: ClassId, classes: usize) -> f64 {
+    match cast {
+        Cast::Classes(votes) => f64::from(u8::from(votes[row] == class)),
+        Cast::Shares(shares) => f64::from(shares[row * classes + class.index()]) / f64::from(VOTE),
+    }
+}

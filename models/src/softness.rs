@@ -1,0 +1,200 @@
+//! From the scores of a member to its shares of a soft vote: probabilities, as whole numbers.
+//!
+//! ```text
+//! p(c) = e^(slope·s(c)) / Σ e^(slope·s)
+//! ```
+//!
+//! One number per member, fitted on rows that it was not fitted on, makes scores of every family
+//! comparable: margins, logits, counts of neighbours and sums of leaves alike (temperature scaling,
+//! Guo et al., ICML 2017). One exponential for each class, and the class with the largest score
+//! keeps the largest share.
+
+use crate::{
+    kernel::{exponentials, finite},
+    member::{Family, ModelError},
+    vote::VOTE,
+};
+
+/// How sharply a member's scores part its vote.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Softness {
+    /// Multiplies the evidence before the exponential; positive and finite.
+    pub slope: f32,
+}
+
+/// The least and the largest slope that is looked for.
+const SLOPES: (f32, f32) = (1e-4, 1e4);
+/// Steps of the search for a slope: each keeps 0.618 of what is left of eight powers of ten.
+const STEPS: usize = 24;
+/// Nobody is surer than this: one wrong row must not decide a slope.
+const SURE: f64 = 1e-6;
+
+impl Softness {
+    /// Turns `scores` of a member of `family` into its shares, which sum to [`VOTE`] but for
+    /// rounding. `scores` is used up.
+    pub fn shares(self, family: Family, scores: &mut [f32], shares: &mut [u32]) {
+        self.probabilities(family, scores);
+        let whole: f32 = scores.iter().sum();
+        let each = scaled(whole);
+        for (share, &score) in shares.iter_mut().zip(&*scores) {
+            *share = part(score * each);
+        }
+    }
+
+    /// `e^(slope·(s - largest s))` of each score: probabilities that do not sum to 1 yet.
+    fn probabilities(self, family: Family, scores: &mut [f32]) {
+        evidence(family, scores);
+        let largest = scores.iter().copied().fold(f32::MIN, f32::max);
+        for score in &mut *scores {
+            *score = largest - *score;
+        }
+        exponentials(scores, self.slope);
+    }
+
+    /// The slope under which rows are most likely to be what they are.
+    ///
+    /// # Shapes
+    ///
+    /// `scores` is `[n, classes]`, `truth` is `[n]`.
+    #[must_use]
+    pub fn fit(family: Family, scores: &[f32], truth: &[u16], classes: usize) -> Self {
+        let mut row = vec![0.0; classes];
+        let mut loss = |slope: f64| -> f64 {
+            let softness = Self { slope: narrow(slope.exp()) };
+            let rows = scores.chunks_exact(classes).zip(truth);
+            rows.map(|(scores, &truth)| {
+                row.copy_from_slice(scores);
+                softness.probabilities(family, &mut row);
+                let whole: f32 = row.iter().sum();
+                -(f64::from(row[usize::from(truth)]) / f64::from(whole)).max(SURE).ln()
+            })
+            .sum()
+        };
+        // Golden section over the logarithm of the slope: the loss has a single valley.
+        let golden = (5.0_f64.sqrt() - 1.0) / 2.0;
+        let (mut low, mut high) = (f64::from(SLOPES.0).ln(), f64::from(SLOPES.1).ln());
+        let (mut a, mut b) = (high - golden * (high - low), low + golden * (high - low));
+        let (mut at_a, mut at_b) = (loss(a), loss(b));
+        for _ in 0..STEPS {
+            if at_a <= at_b {
+                (high, b, at_b) = (b, a, at_a);
+                a = high - golden * (high - low);
+                at_a = loss(a);
+            } else {
+                (low, a, at_a) = (a, b, at_b);
+                b = low + golden * (high - low);
+                at_b = loss(b);
+            }
+        }
+        Self { slope: narrow(f64::midpoint(low, high).exp()) }
+    }
+
+    /// It is a positive finite slope.
+    pub(crate) fn check(self) -> Result<(), ModelError> {
+        crate::check::positive("slope", self.slope)
+    }
+}
+
+/// What scores say of the classes on a scale without jumps.
+///
+/// Scores of an RBF SVM are whole votes of pairs and, squeezed into ±⅓ beside them, the sum of
+/// their decision values: the votes jump where a pair is undecided. The sum is what knows how
+/// sure it is; half of the votes beside it keeps the class that the pairs elected ahead where it can.
+fn evidence(family: Family, scores: &mut [f32]) {
+    match family {
+        Family::RbfSvm => {
+            for score in scores {
+                if *score < -0.5 {
+                    // A class that no row taught.
+                    *score = f32::MIN;
+                    continue;
+                }
+                let votes = (*score + 0.5).floor();
+                let squeezed = 3.0 * (*score - votes);
+                let sum = squeezed / (1.0 - squeezed.abs()).max(1e-4);
+                *score = finite(sum + 0.5 * votes);
+            }
+        }
+        Family::Knn
+        | Family::Ridge
+        | Family::Forest
+        | Family::LinearSvm
+        | Family::Mlp
+        | Family::Boosted => scores.iter_mut().for_each(|score| *score = finite(*score)),
+    }
+}
+
+/// [`VOTE`] for each unit of `whole`.
+#[expect(clippy::cast_precision_loss, reason = "2²⁰ is exact")]
+fn scaled(whole: f32) -> f32 {
+    VOTE as f32 / whole
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "between 0 and 2²⁰, and a cast saturates"
+)]
+fn part(share: f32) -> u32 {
+    ((share + 0.5) as u32).min(VOTE)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "between the least and the largest slope")]
+fn narrow(slope: f64) -> f32 {
+    slope as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::vote::first_largest;
+
+    fn shares(family: Family, slope: f32, scores: &[f32]) -> Vec<u32> {
+        let mut shares = vec![0; scores.len()];
+        Softness { slope }.shares(family, &mut scores.to_vec(), &mut shares);
+        shares
+    }
+
+    #[test]
+    fn shares_are_those_of_the_definition() {
+        let found = shares(Family::Mlp, 2.0, &[0.0, 1.0, -1.0]);
+        let sum: f64 = [0.0_f64, 2.0, -2.0].iter().map(|x| x.exp()).sum();
+        for (found, x) in found.iter().zip([0.0_f64, 2.0, -2.0]) {
+            assert!((f64::from(*found) / f64::from(VOTE) - x.exp() / sum).abs() < 2e-6);
+        }
+    }
+
+    #[test]
+    fn the_slope_is_that_of_the_rows() {
+        // Two classes with scores ±1: right in three rows of four, so p = 3/4 and slope·2 = ln 3.
+        let scores = [1.0, -1.0].repeat(400);
+        let truth: Vec<u16> = (0..400).map(|row| u16::from(row % 4 == 0)).collect();
+        let Softness { slope } = Softness::fit(Family::Ridge, &scores, &truth, 2);
+        assert!((slope - 3.0_f32.ln() / 2.0).abs() < 1e-3, "{slope}");
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_scores_the_shares_are_a_vote(
+            bits in prop::collection::vec(any::<u32>(), 2..20), slope in 1e-4_f32..1e4,
+        ) {
+            let scores: Vec<f32> = bits.into_iter().map(f32::from_bits).collect();
+            for family in Family::ALL {
+                let shares = shares(family, slope, &scores);
+                let sum: u32 = shares.iter().sum();
+                prop_assert!(sum.abs_diff(VOTE) <= 20, "{sum}");
+            }
+        }
+
+        #[test]
+        fn the_largest_score_has_the_largest_share(
+            scores in prop::collection::vec(-9.0_f32..9.0, 2..20), slope in 1e-4_f32..1e4,
+        ) {
+            let shares = shares(Family::Boosted, slope, &scores);
+            let largest = shares.iter().max().unwrap();
+            prop_assert_eq!(&shares[first_largest(&scores).index()], largest);
+        }
+    }
+}
