@@ -3,6 +3,7 @@
 
 use crate::{
     check,
+    confidence::Confidence,
     features::{Features, ShapeError},
     frontier::Subset,
     gate::Gate,
@@ -248,6 +249,17 @@ impl Ensemble {
         &self.parts.preparations
     }
 
+    /// The same ensemble, whose answers say how sure they are by this measure.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError`] for curves that are none.
+    pub fn with_confidence(mut self, confidence: Confidence) -> Result<Self, ModelError> {
+        confidence.check()?;
+        self.parts.voting.confidence = confidence;
+        Ok(self)
+    }
+
     /// All parts, to make another ensemble of.
     #[must_use]
     pub fn into_parts(self) -> Parts {
@@ -286,6 +298,19 @@ impl Ensemble {
             asked().map(|(_, weighted)| weighted.member.preparation).collect();
         let needed = needed.into_iter().filter(|&at| Some(at) != prepared);
         models + needed.map(|at| self.parts.preparations[at].work()).sum()
+    }
+
+    /// What an answer costs on average when `passed` of `of` samples pass the gate and then all of
+    /// `subset` are asked; a preparation that the gate has done is not done again.
+    /// [`Ensemble::work`] without a gate.
+    #[must_use]
+    pub fn gated_work(&self, subset: Subset, passed: u64, of: u64) -> Work {
+        match (&self.parts.gate, self.gate_work()) {
+            (Some(gate), Some(work)) => {
+                work + self.vote_work(subset, Some(gate.member.preparation)).share(passed, of)
+            }
+            _ => self.work(subset),
+        }
     }
 
     /// What an answer costs on average over `of` samples when, of those that pass the gate,

@@ -15,6 +15,7 @@ pub mod gate;
 pub mod kernel;
 pub mod member;
 pub mod metrics;
+pub mod mixture;
 pub mod paired;
 pub mod preparation;
 pub mod probe;

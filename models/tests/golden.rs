@@ -32,9 +32,12 @@ fn golden_bundles_have_every_form() {
     let mut families = BTreeSet::new();
     let mut steps = BTreeSet::new();
     let mut gates = 0;
+    let mut votings = BTreeSet::new();
     for path in golden_files::bundles(folder()).unwrap() {
         let ensemble = bundle::decode(&std::fs::read(path).unwrap()).unwrap();
         families.extend(ensemble.members().iter().map(|it| it.member.family));
+        let voting = ensemble.voting();
+        votings.insert((voting.rule.name(), voting.confidence.is_measured()));
         gates += usize::from(ensemble.gate().is_some());
         steps.extend(ensemble.preparations().iter().flat_map(|it| &it.steps).map(
             |step| match step {
@@ -47,4 +50,8 @@ fn golden_bundles_have_every_form() {
     assert_eq!(families.len(), Family::ALL.len());
     assert_eq!(steps.len(), 3);
     assert!(0 < gates);
+    assert_eq!(
+        votings.into_iter().collect::<Vec<_>>(),
+        [("hard", false), ("hard", true), ("soft", true)]
+    );
 }

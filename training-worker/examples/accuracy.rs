@@ -1,19 +1,21 @@
 //! Trains on the real data sets with the code of a job, and says what became of their test part.
 //!
 //! ```text
-//! cargo run --release -p training-worker --example accuracy [hapt13|hapt6|room] [DATA] [FAMILY…]
+//! cargo run --release -p training-worker --example accuracy [SET] [DATA] [FAMILY…]
 //! ```
 //!
-//! `DATA` is the folder with `hapt/` and `room_occupancy/`, `../shared/data` by default. Only rows of
+//! `SET` is `hapt13`, `hapt6`, `room`, `occupancy`, `gas`, `mnist`, or `mnist6000` with a seventh of
+//! the rows. `DATA` is the folder with `hapt/` and the others, `../shared/data` by default. Only rows of
 //! the training part are shown to the workbench, which parts them itself.
 #![expect(clippy::print_stdout, reason = "it is for people to read")]
 
-use std::{collections::BTreeMap, error::Error, fs::File, path::Path, sync::Arc};
+use std::{collections::BTreeMap, error::Error, fs::File, io::Read as _, path::Path, sync::Arc};
 
-use models::{ClassId, Confusion, Family, Features, Schema, Subset};
+use models::{ClassId, Confusion, Family, Features, Schema, Speed, Subset};
 use proto::v1::SampleChunk;
 use tokio::time::Instant;
 use training_worker::{
+    draw::Draw,
     fit::Stop,
     material::Material,
     plan::{self, Size},
@@ -90,6 +92,61 @@ fn room(data: &Path) -> Result<Set, Box<dyn Error>> {
     })
 }
 
+fn occupancy(data: &Path) -> Result<Set, Box<dyn Error>> {
+    let sheet = read(&data.join("occupancy/occupancy.csv.gz"))?;
+    Ok(Set {
+        samples: Features::new(sheet.names.len(), sheet.values)?,
+        names: sheet.names,
+        labels: sheet.labels,
+        groups: vec![],
+        test: sheet.about["split"].iter().map(|split| split != "train").collect(),
+        background: Some(ClassId(0)),
+    })
+}
+
+/// Batch 1 teaches, batch 2 asks, in a random order each.
+fn gas(data: &Path) -> Result<Set, Box<dyn Error>> {
+    let sheet = read(&data.join("gas_drift/gas_drift.csv.gz"))?;
+    let samples = Features::new(sheet.names.len(), sheet.values)?;
+    let batch = &sheet.about["batch"];
+    let mut rows: Vec<usize> =
+        (0..batch.len()).filter(|&row| batch[row] == "1" || batch[row] == "2").collect();
+    Draw::new(1).shuffle(&mut rows);
+    Ok(Set {
+        samples: samples.select(&rows),
+        names: sheet.names,
+        labels: rows.iter().map(|&row| sheet.labels[row] - 1).collect(),
+        groups: vec![],
+        test: rows.iter().map(|&row| batch[row] == "2").collect(),
+        background: None,
+    })
+}
+
+/// Seven rows of ten of the 60 000 teach, in a random order.
+fn mnist(data: &Path, rows: usize) -> Result<Set, Box<dyn Error>> {
+    let unpack = |name: &str, head: usize| -> Result<Vec<u8>, Box<dyn Error>> {
+        let mut bytes = Vec::new();
+        let file = File::open(data.join("mnist").join(name))?;
+        flate2::read::GzDecoder::new(file).read_to_end(&mut bytes)?;
+        Ok(bytes.split_off(head))
+    };
+    const WIDTH: usize = 784;
+    let pixels = unpack("train-images-idx3-ubyte.gz", 16)?;
+    let labels = unpack("train-labels-idx1-ubyte.gz", 8)?;
+    let mut order: Vec<usize> = (0..labels.len()).collect();
+    Draw::new(1).shuffle(&mut order);
+    order.truncate(rows);
+    let values = order.iter().flat_map(|&row| &pixels[row * WIDTH..][..WIDTH]);
+    Ok(Set {
+        names: (0..WIDTH).map(|pixel| format!("pixel {pixel}")).collect(),
+        samples: Features::new(WIDTH, values.map(|&pixel| f32::from(pixel) / 255.0).collect())?,
+        labels: order.iter().map(|&row| u16::from(labels[row])).collect(),
+        groups: vec![],
+        test: (0..order.len()).map(|at| order.len() * 7 / 10 <= at).collect(),
+        background: None,
+    })
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let which = arguments.next().unwrap_or_else(|| "hapt13".to_owned());
@@ -98,6 +155,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let set = match which.as_str() {
         "room" => room(Path::new(&data))?,
         "hapt6" => hapt(Path::new(&data), true)?,
+        "occupancy" => occupancy(Path::new(&data))?,
+        "gas" => gas(Path::new(&data))?,
+        "mnist" => mnist(Path::new(&data), 60_000)?,
+        "mnist6000" => mnist(Path::new(&data), 8_571)?,
         _ => hapt(Path::new(&data), false)?,
     };
     let classes = usize::from(set.labels.iter().copied().max().unwrap_or(0)) + 1;
@@ -150,21 +211,22 @@ fn main() -> Result<(), Box<dyn Error>> {
         // What follows is about the test part, which the workbench never sees.
         let asked = Instant::now();
         let all = Subset::all(assembled.ensemble.members().len());
-        let alone = Subset(1 << at);
         let score = |subset: Subset, gated: bool| -> Result<Confusion, models::ShapeError> {
             let given = assembled.ensemble.predict(&tests, subset, gated)?;
             Ok(Confusion::of(classes, &truth, &given))
         };
-        let (member, vote) = (score(alone, false)?, score(all, false)?);
-        let last = &assembled.members[at];
+        let vote = score(all, false)?;
+        let family = recipe.family();
+        let mut everyone = assembled.members.iter().chain(&assembled.left_out);
+        let last = everyone.find(|it| it.family == family).ok_or("it stands")?;
         println!(
-            "{stands:6.2} s  {:10} fit {:5.2} s (plan {:5.2}), weight {:.2}, validation {:.4}, test {:.4} | vote: held out {:.4}, test {:.4} balanced {:.4} missed {:.4} | {} kB",
-            last.family.name(),
+            "{stands:6.2} s  {:10} fit {:5.2} s (plan {:5.2}), validation {:.4} | {} vote: chosen {:.4}, held out {:.4}, test {:.4} balanced {:.4} missed {:.4} | {} kB",
+            family.name(),
             last.fit_seconds,
             plan::seconds(&recipe, size),
-            last.weight,
             last.accuracy,
-            member.accuracy().value(),
+            assembled.ensemble.voting().rule.name(),
+            assembled.expected,
             assembled.held_out.accuracy().value(),
             vote.accuracy().value(),
             vote.balanced_accuracy(),
@@ -183,6 +245,46 @@ fn main() -> Result<(), Box<dyn Error>> {
             );
         }
         if at + 1 == count {
+            for (index, member) in assembled.members.iter().enumerate() {
+                let alone = score(Subset(1 << index), false)?.accuracy();
+                println!(
+                    "          {:10} weight {:.4}, {:8.2} us, validation {:.4}, test {:.4}",
+                    member.family.name(),
+                    member.weight,
+                    Speed::USUAL.micros(member.work),
+                    member.accuracy,
+                    alone.value(),
+                );
+            }
+            for member in &assembled.left_out {
+                let (family, accuracy) = (member.family.name(), member.accuracy);
+                println!("          {family:10} left out, validation {accuracy:.4}");
+            }
+            let interval = vote.accuracy().interval();
+            let (mut asked, mut same) = (0.0, 0_u32);
+            let full = assembled.ensemble.asking(all)?.to_the_end();
+            let mut scratch = assembled.ensemble.scratch();
+            let (mut sure, mut wrong) = (0.0_f64, 0.0);
+            for (row, truth) in tests.rows().zip(&truth) {
+                let early = assembled.ensemble.answer(row, all, false, &mut scratch)?;
+                let full =
+                    assembled.ensemble.answer_timed(row, &full, false, &mut scratch, |_| ())?;
+                same += u32::from(early.class == full.class);
+                asked += Speed::USUAL.micros(assembled.ensemble.work(early.votes.asked()));
+                sure += f64::from(early.confidence);
+                wrong += f64::from(u8::from(early.class != *truth));
+            }
+            let rows = f64::from(u32::try_from(truth.len())?);
+            let work = rows * Speed::USUAL.micros(assembled.ensemble.work(all));
+            println!(
+                "          vote on test {:.4} to {:.4}; early end: same class in {same} of {} rows, {:.3} of the work; mean confidence {:.4}, right {:.4}",
+                interval.low,
+                interval.high,
+                truth.len(),
+                asked / work,
+                sure / rows,
+                1.0 - wrong / rows,
+            );
             let mut frontier = assembled.frontier.clone();
             frontier.sort_by(|a, b| b.accuracy.total_cmp(&a.accuracy));
             for measure in frontier.iter().take(8) {

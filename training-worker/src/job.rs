@@ -193,7 +193,7 @@ impl Job {
         } else {
             self.baseline(&job, &brief.schema).await?
         };
-        self.train(bench, &brief, plan, baseline, &reporter).await
+        Box::pin(self.train(bench, &brief, plan, baseline, &reporter)).await
     }
 
     /// Fits what is missing, and publishes each time the ensemble became better; with a baseline,

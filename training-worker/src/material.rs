@@ -1,5 +1,7 @@
 //! What a job works with: rows that teach, rows that choose, rows that are only asked at the end.
 
+use std::sync::Arc;
+
 use models::{ClassId, Features, Schema};
 
 use crate::{
@@ -29,7 +31,7 @@ pub struct Checks {
 #[derive(Clone, Debug)]
 pub struct Lessons {
     /// `[n, width]`, as an app sends them.
-    pub samples: Features,
+    pub samples: Arc<Features>,
     /// The class of each.
     pub labels: Vec<u16>,
 }
@@ -191,7 +193,7 @@ impl Sheet {
         let times = |row: usize| if row < self.samples.len() { 1 } else { CORRECTION_ROWS };
         let repeated = || rows.iter().flat_map(|&row| std::iter::repeat_n(row, times(row)));
         Lessons {
-            samples: self.features(repeated()),
+            samples: Arc::new(self.features(repeated())),
             labels: repeated().map(|row| self.labels[row]).collect(),
         }
     }

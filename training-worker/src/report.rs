@@ -3,13 +3,44 @@
 use models::{ClassId, Confusion, gate::Threshold};
 use proto::v1::{GateReport, Measured, MemberReport, RevisionReport, Setting};
 
-use crate::{fit::Recipe, material::Material, search::space, workbench::Assembled};
+use crate::{
+    fit::Recipe,
+    material::Material,
+    search::space,
+    workbench::{Assembled, MemberMeasure},
+};
 
 /// The report of an ensemble whose bundle takes `bundle_bytes`.
 #[must_use]
 pub fn report(material: &Material, assembled: &Assembled, bundle_bytes: usize) -> RevisionReport {
     let count = |length: usize| u64::try_from(length).unwrap_or(u64::MAX);
-    let members = assembled.members.iter().map(|member| MemberReport {
+    let gate = assembled.gate.map(|Threshold { value, missed, stopped, new_group }| GateReport {
+        threshold: f64::from(value),
+        stopped: stopped.value(),
+        missed_events: missed.value(),
+        work: assembled.ensemble.gate_work().map(Into::into),
+        missed_low: missed.interval().low,
+        missed_high: missed.interval().high,
+        missed_new_group: new_group.unwrap_or(0.0),
+    });
+    RevisionReport {
+        members: assembled.members.iter().map(alone).collect(),
+        left_out: assembled.left_out.iter().map(alone).collect(),
+        rule: assembled.ensemble.voting().rule.name().to_owned(),
+        calibration_error: assembled.calibration_error,
+        frontier: assembled.frontier.iter().map(Into::into).collect(),
+        gate,
+        training_rows: count(material.lessons.labels.len()),
+        validation_rows: count(assembled.rows),
+        held_out_rows: count(material.held_out.truth.len()),
+        split: material.kind.name().to_owned(),
+        bundle_bytes: count(bundle_bytes),
+        held_out: Some(measured(&assembled.held_out, material.schema.background())),
+    }
+}
+
+fn alone(member: &MemberMeasure) -> MemberReport {
+    MemberReport {
         family: member.family.name().to_owned(),
         weight: member.weight,
         validation_accuracy: member.accuracy,
@@ -17,23 +48,6 @@ pub fn report(material: &Material, assembled: &Assembled, bundle_bytes: usize) -
         work: Some(member.work.into()),
         bytes: member.bytes,
         settings: settings(&member.recipe),
-    });
-    let gate = assembled.gate.map(|Threshold { value, missed, stopped }| GateReport {
-        threshold: f64::from(value),
-        stopped: stopped.value(),
-        missed_events: missed.value(),
-        work: assembled.ensemble.gate_work().map(Into::into),
-    });
-    RevisionReport {
-        members: members.collect(),
-        frontier: assembled.frontier.iter().map(Into::into).collect(),
-        gate,
-        training_rows: count(material.lessons.labels.len()),
-        validation_rows: count(material.truth().len()),
-        held_out_rows: count(material.held_out.truth.len()),
-        split: material.kind.name().to_owned(),
-        bundle_bytes: count(bundle_bytes),
-        held_out: Some(measured(&assembled.held_out, material.schema.background())),
     }
 }
 

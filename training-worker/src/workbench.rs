@@ -1,27 +1,27 @@
 //! Members that stand, one after another, and the ensemble that they make at any time.
 
+mod assembling;
+mod gates;
 mod trial;
+
+pub use assembling::Assembled;
+use gates::Candidate;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use models::{
-    Cast, ClassId, Confusion, Ensemble, Family, Features, Gate, Member, Model, ModelError, Parts,
-    Preparation, Speed, Subset, SubsetMeasure, Voting, Weighted, Work,
-    frontier::{Votes, measure, undominated},
-    gate::{Margins, Threshold, choose_threshold, pays},
-    recount::{Recount, in_order},
-    weights::vote_weights,
+    ClassId, Ensemble, Family, Features, Member, Model, ModelError, Parts, Preparation, Voting,
+    Weighted, Work,
 };
-
-use runtime::Report;
 
 use crate::{
     draw::hash,
     fit::{
-        FitError, Lesson, PrepareError, Preparing, Recipe, Stop, boosted, fit, knn,
-        principal_components, ridge, standardise,
+        FitError, Lesson, PrepareError, Preparing, Recipe, Stop, fit, knn, principal_components,
+        ridge, standardise,
     },
     material::{Lessons, Material},
+    panel::Opinion,
 };
 
 /// Why a member does not stand.
@@ -55,26 +55,19 @@ impl BenchError {
     }
 }
 
-/// A member, and what was voted for rows that choose and rows that measure.
+/// A member, and what was said of rows that choose and rows that measure.
 #[derive(Clone, Debug)]
 struct Standing {
     member: Member,
     /// How it was made.
     recipe: Recipe,
-    /// Of members of the same recipe that were fitted without them each.
-    across: Vec<ClassId>,
-    /// Of the member itself.
-    held_out: Vec<ClassId>,
+    /// By members of the same recipe that were fitted without them each.
+    across: Opinion,
+    /// By the member itself.
+    held_out: Opinion,
     fit_seconds: f64,
-}
-
-/// A gate that may or may not pay.
-#[derive(Clone, Debug)]
-struct Candidate {
-    gate: Gate,
-    chosen: Threshold,
-    across: Vec<f32>,
-    held_out: Vec<f32>,
+    /// What an answer of it costs, its preparation included.
+    work: Work,
 }
 
 /// Rows to learn from, prepared as recipes ask for it.
@@ -88,7 +81,7 @@ struct Ground {
 impl Ground {
     fn of(lessons: &Lessons) -> Self {
         Self {
-            samples: Arc::new(lessons.samples.clone()),
+            samples: lessons.samples.clone(),
             labels: lessons.labels.clone(),
             prepared: BTreeMap::new(),
         }
@@ -174,6 +167,8 @@ pub struct Workbench {
     earlier: Vec<Member>,
     gates: Vec<Candidate>,
     gates_fitted: bool,
+    /// Whether scores are kept, or votes alone.
+    keeps_scores: bool,
 }
 
 /// What is asked of the members besides their families.
@@ -187,21 +182,6 @@ pub struct Terms {
     pub missed_events_max: f64,
 }
 
-/// An ensemble and what is known of it.
-#[derive(Debug)]
-pub struct Assembled {
-    /// What would be served.
-    pub ensemble: Ensemble,
-    /// Each member alone, in the order of members.
-    pub members: Vec<MemberMeasure>,
-    /// Choices of members that no other beats, on validation rows.
-    pub frontier: Vec<SubsetMeasure>,
-    /// The gate on validation rows.
-    pub gate: Option<Threshold>,
-    /// All members, gate included, on held-out rows.
-    pub held_out: Confusion,
-}
-
 /// A member alone.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MemberMeasure {
@@ -209,7 +189,7 @@ pub struct MemberMeasure {
     pub family: Family,
     /// With which settings.
     pub recipe: Recipe,
-    /// What its vote counts.
+    /// What its vote counts; 0 for one that does not ship.
     pub weight: f32,
     /// Share of the rows that choose that were answered rightly.
     pub accuracy: f64,
@@ -221,16 +201,19 @@ pub struct MemberMeasure {
     pub bytes: u64,
 }
 
-/// Keeps the random choices of a gate apart from those of a member of its family.
-const GATE_SEED: u64 = 0x6a7e;
+/// Most scores that are kept of members of every family; of more, only the votes are.
+const SCORES_MAX: usize = 16 << 20;
 
 impl Workbench {
     /// An empty workbench.
     #[must_use]
     pub fn new(material: Arc<Material>, terms: Terms) -> Self {
+        let rows = material.truth().len() + material.held_out.truth.len();
+        let values = rows * material.schema.classes().len() * Family::ALL.len();
         Self {
             terms,
             thin: None,
+            keeps_scores: values <= SCORES_MAX,
             truth: material.truth(),
             whole: Ground::of(&material.lessons),
             folds: material.folds.iter().map(|across| Ground::of(&across.lessons)).collect(),
@@ -276,6 +259,9 @@ impl Workbench {
     /// Fits one more member: without each fold, for votes about it, and on all rows, to
     /// serve. `clock` gives seconds since any fixed moment.
     ///
+    /// The first member is to serve at once: it is asked about the first fold only, by a fit on a part
+    /// of the other rows. The rest follows before another one stands.
+    ///
     /// # Errors
     ///
     /// [`BenchError`], after which the workbench is as before.
@@ -285,21 +271,17 @@ impl Workbench {
         stop: &Stop,
         clock: &dyn Fn() -> f64,
     ) -> Result<(), BenchError> {
+        self.complete(stop, clock)?;
         let family = recipe.family();
         let classes = self.material.schema.classes().len();
-        let seed = hash(&[self.terms.seed, family as u64]);
-        let effort = Effort { seed, threads: self.terms.threads, stop };
-        let mut across = Vec::with_capacity(self.truth.len());
-        let mut seconds = 0.0;
-        for fold in 0..self.folds.len() {
-            let began = clock();
-            let fitted = self.folds[fold].fit(recipe, classes, |class| class, &effort)?;
-            seconds += clock() - began;
-            let samples = &self.material.folds[fold].checks.samples;
-            across.append(&mut self.votes(family, fitted, samples)?);
-        }
-        let before = self.earlier.iter().position(|member| member.family == family);
+        let effort = self.effort(family, stop);
         let began = clock();
+        let across = if self.standing.is_empty() {
+            self.hear_briefly(recipe, &effort)?
+        } else {
+            self.hear(recipe, &effort)?
+        };
+        let before = self.earlier.iter().position(|member| member.family == family);
         let member = match before {
             Some(at) => self.earlier.remove(at),
             None => {
@@ -308,169 +290,95 @@ impl Workbench {
                 Member { family, preparation: self.keep(preparation), model }
             }
         };
-        seconds += clock() - began;
+        let fit_seconds = clock() - began;
         let fitted = (self.preparations[member.preparation].clone(), member.model.clone());
-        let held_out = self.votes(family, fitted, &self.material.held_out.samples)?;
+        let (held_out, work) = self.ask(family, fitted, &self.material.held_out.samples)?;
         let recipe = recipe.clone();
-        self.standing.push(Standing { member, recipe, across, held_out, fit_seconds: seconds });
+        self.standing.push(Standing { member, recipe, across, held_out, fit_seconds, work });
         Ok(())
     }
 
-    /// Fits the candidates for the gate, once. Without a background class there are none.
+    /// Asks the first member about all folds, if it was asked about one only.
     ///
     /// # Errors
     ///
-    /// [`BenchError::Fit`] only when told to stop: a gate that cannot be fitted is left out.
-    pub fn add_gates(&mut self, stop: &Stop) -> Result<(), BenchError> {
-        let Some(background) = self.material.schema.background() else { return Ok(()) };
-        if self.standing.is_empty() || std::mem::replace(&mut self.gates_fitted, true) {
+    /// [`BenchError`] only when told to stop, after which the workbench is as before: a member that
+    /// cannot be asked does not stand.
+    pub fn complete(&mut self, stop: &Stop, clock: &dyn Fn() -> f64) -> Result<(), BenchError> {
+        if self.rows_heard() == self.truth.len() {
             return Ok(());
         }
-        let recipes = [
-            Recipe::Ridge(ridge::Settings::default()),
-            Recipe::Boosted(boosted::Settings { rounds: 40, depth: 4, ..Default::default() }),
-        ];
-        for recipe in recipes {
-            match self.consider(&recipe, background, stop) {
-                Ok(()) => {}
-                Err(error) if error.stopped() => {
-                    self.gates_fitted = false;
-                    return Err(error);
+        let Some(Standing { recipe, .. }) = self.standing.first() else { return Ok(()) };
+        let recipe = recipe.clone();
+        let began = clock();
+        match self.hear(&recipe, &self.effort(recipe.family(), stop)) {
+            Ok(across) => {
+                if let Some(first) = self.standing.first_mut() {
+                    first.across = across;
+                    first.fit_seconds += clock() - began;
                 }
-                Err(error) => {
-                    let family = recipe.family().name();
-                    tracing::warn!(family, error = %Report(&error), "a gate was not fitted");
-                }
+                Ok(())
+            }
+            Err(error) if error.stopped() => Err(error),
+            Err(error) => {
+                // Nobody knows how good it is: it makes room for others.
+                let family = recipe.family().name();
+                tracing::warn!(family, error = %runtime::Report(&error), "a member stands no longer");
+                self.standing.clear();
+                Ok(())
             }
         }
-        Ok(())
     }
 
-    /// Fits a gate as a member is fitted, and keeps it if a threshold holds what the policy asks.
-    fn consider(
+    fn effort<'a>(&self, family: Family, stop: &'a Stop) -> Effort<'a> {
+        let seed = hash(&[self.terms.seed, family as u64]);
+        Effort { seed, threads: self.terms.threads, stop }
+    }
+
+    /// About how many rows that choose the members were asked.
+    fn rows_heard(&self) -> usize {
+        let classes = self.material.schema.classes().len();
+        let heard = self.standing.first().map(|standing| standing.across.rows(classes));
+        heard.unwrap_or(self.truth.len())
+    }
+
+    /// What members of a recipe say of each fold that were fitted without it.
+    fn hear(&mut self, recipe: &Recipe, effort: &Effort<'_>) -> Result<Opinion, BenchError> {
+        let classes = self.material.schema.classes().len();
+        let mut heard: Option<Opinion> = None;
+        for fold in 0..self.folds.len() {
+            let fitted = self.folds[fold].fit(recipe, classes, |class| class, effort)?;
+            let samples = &self.material.folds[fold].checks.samples;
+            let (opinion, _) = self.ask(recipe.family(), fitted, samples)?;
+            heard = Some(match heard {
+                None => opinion,
+                Some(before) => before.and(opinion),
+            });
+        }
+        Ok(heard.expect("there are two folds or more"))
+    }
+
+    /// What a member of a recipe says of the first fold that was fitted on a part of the others.
+    fn hear_briefly(
         &mut self,
         recipe: &Recipe,
-        background: ClassId,
-        stop: &Stop,
-    ) -> Result<(), BenchError> {
-        let family = recipe.family();
-        let event = |class: u16| u16::from(class != background.0);
-        let seed = hash(&[self.terms.seed, GATE_SEED, family as u64]);
-        let effort = Effort { seed, threads: self.terms.threads, stop };
-        let mut across = Vec::with_capacity(self.truth.len());
-        for fold in 0..self.folds.len() {
-            let fitted = self.folds[fold].fit(recipe, 2, event, &effort)?;
-            let samples = &self.material.folds[fold].checks.samples;
-            across.append(&mut self.margins(family, fitted, samples)?);
-        }
-        let events: Vec<bool> = self.truth.iter().map(|&class| class != background).collect();
-        let groups = self.material.groups();
-        let rows = Margins { margins: &across, events: &events, groups: &groups };
-        let Some(chosen) = choose_threshold(rows, self.terms.missed_events_max) else {
-            let family = family.name();
-            tracing::info!(family, "no threshold of the gate keeps the policy's ceiling");
-            return Ok(());
-        };
-        let stopped = chosen.stopped.value();
-        tracing::info!(family = family.name(), threshold = chosen.value, stopped, "a gate stands");
-        let fitted = self.whole.fit(recipe, 2, event, &effort)?;
-        let held_out = self.margins(family, fitted.clone(), &self.material.held_out.samples)?;
-        let preparation = self.keep(fitted.0);
-        let member = Member { family, preparation, model: fitted.1 };
-        let gate = Gate { member, threshold: chosen.value };
-        self.gates.push(Candidate { gate, chosen, across, held_out });
-        Ok(())
-    }
-
-    /// The ensemble of all members that stand, measured.
-    ///
-    /// # Errors
-    ///
-    /// [`BenchError::Nobody`] before the first member stands.
-    pub fn assemble(&self) -> Result<Assembled, BenchError> {
-        if self.standing.is_empty() {
-            return Err(BenchError::Nobody);
-        }
+        effort: &Effort<'_>,
+    ) -> Result<Opinion, BenchError> {
         let classes = self.material.schema.classes().len();
-        let truth = &self.truth;
-        let votes: Vec<Vec<ClassId>> =
-            self.standing.iter().map(|standing| standing.across.clone()).collect();
-        let weights = vote_weights(truth, &votes, classes);
-        let ungated = self.ensemble(&self.standing, &weights, None)?;
-        let best = self.gate_that_pays(&ungated)?;
-        let ensemble = match best {
-            Some(candidate) => {
-                self.ensemble(&self.standing, &weights, Some(candidate.gate.clone()))?
-            }
-            None => ungated,
-        };
-        let margins = best.map(|candidate| candidate.across.as_slice());
-        let casts: Vec<Cast> = votes.into_iter().map(Cast::Classes).collect();
-        let measures = measure(&ensemble, Votes { truth, members: &casts, margins });
-        let members = self.standing.iter().zip(&weights).enumerate();
-        let members = members.map(|(index, (standing, &weight))| MemberMeasure {
-            family: standing.member.family,
-            recipe: standing.recipe.clone(),
-            weight,
-            accuracy: Confusion::of(classes, truth, &standing.across).accuracy().value(),
-            fit_seconds: standing.fit_seconds,
-            work: ensemble.member_work(index),
-            bytes: standing.member.model.bytes(),
-        });
-        Ok(Assembled {
-            members: members.collect(),
-            frontier: undominated(&measures),
-            gate: best.map(|candidate| candidate.chosen),
-            held_out: self.vote_held_out(&ensemble, best),
-            ensemble,
-        })
+        let first = &self.material.folds[0];
+        let ground = self.thin.get_or_insert_with(|| Ground::of(&trial::thin(&first.lessons)));
+        let fitted = ground.fit(recipe, classes, |class| class, effort)?;
+        let (opinion, _) = self.ask(recipe.family(), fitted, &first.checks.samples)?;
+        Ok(opinion)
     }
 
-    /// The gate that makes answers cheapest, if any makes them cheaper.
-    fn gate_that_pays(&self, ungated: &Ensemble) -> Result<Option<&Candidate>, BenchError> {
-        let all = Subset::all(self.standing.len());
-        let vote = ungated.work(all);
-        let mut best: Option<(f64, &Candidate)> = None;
-        for candidate in &self.gates {
-            let gated = self.ensemble(&self.standing[..1], &[1.0], Some(candidate.gate.clone()))?;
-            let work = gated.gate_work().unwrap_or_default();
-            let stopped = candidate.chosen.stopped.value();
-            let cost = Speed::USUAL.micros(work) + (1.0 - stopped) * Speed::USUAL.micros(vote);
-            if pays(stopped, work, vote, &Speed::USUAL)
-                && best.is_none_or(|(least, _)| cost < least)
-            {
-                best = Some((cost, candidate));
-            }
-        }
-        Ok(best.map(|(_, candidate)| candidate))
-    }
-
-    /// What became of held-out rows, from the votes of each member: the rule of
-    /// [`Ensemble::predict`], without asking every member again.
-    fn vote_held_out(&self, ensemble: &Ensemble, gate: Option<&Candidate>) -> Confusion {
-        let casts: Vec<Cast> =
-            self.standing.iter().map(|it| Cast::Classes(it.held_out.clone())).collect();
-        let members = in_order(ensemble, Subset::all(casts.len()));
-        let mut recount = Recount::new(ensemble, &casts);
-        let mut confusion = Confusion::new(self.material.schema.classes().len());
-        for (row, &truth) in self.material.held_out.truth.iter().enumerate() {
-            let stops = gate.is_some_and(|it| it.gate.stops(it.held_out[row]));
-            let given = match self.material.schema.background() {
-                Some(background) if stops => background,
-                Some(_) | None => recount.count(row, &members).class,
-            };
-            confusion.add(truth, given);
-        }
-        confusion
-    }
-
-    /// What a fitted model votes for.
-    fn votes(
+    /// What a fitted model says of samples, and what an answer of it costs.
+    fn ask(
         &self,
         family: Family,
         (preparation, model): (Preparation, Model),
         samples: &Features,
-    ) -> Result<Vec<ClassId>, BenchError> {
+    ) -> Result<(Opinion, Work), BenchError> {
         let member = Member { family, preparation: 0, model };
         let parts = Parts {
             schema: self.material.schema.clone(),
@@ -480,31 +388,12 @@ impl Workbench {
             voting: Voting::default(),
         };
         let alone = Ensemble::new(parts).map_err(BenchError::Lowered)?;
-        Ok(alone.member_votes(samples).swap_remove(0))
-    }
-
-    /// How sure a fitted gate is that samples are events.
-    fn margins(
-        &self,
-        family: Family,
-        (preparation, model): (Preparation, Model),
-        samples: &Features,
-    ) -> Result<Vec<f32>, BenchError> {
-        let first = &self.standing.first().ok_or(BenchError::Nobody)?.member;
-        let member = Member { preparation: 1, family, model };
-        let parts = Parts {
-            schema: self.material.schema.clone(),
-            preparations: vec![self.preparations[first.preparation].clone(), preparation],
-            gate: Some(Gate { member, threshold: 0.0 }),
-            // An ensemble has members; who they are does not matter to its gate.
-            members: vec![Weighted {
-                weight: 1.0,
-                member: Member { preparation: 0, ..first.clone() },
-            }],
-            voting: Voting::default(),
+        let opinion = if self.keeps_scores {
+            Opinion::Scores(alone.scores_of_members(samples).swap_remove(0))
+        } else {
+            Opinion::Votes(alone.member_votes(samples).swap_remove(0))
         };
-        let probe = Ensemble::new(parts).map_err(BenchError::Lowered)?;
-        Ok(probe.gate_margins(samples).expect("it has a gate"))
+        Ok((opinion, alone.member_work(0)))
     }
 
     /// The index of a preparation, the same for equal ones: done once for all who need it.
@@ -513,33 +402,5 @@ impl Workbench {
             self.preparations.push(preparation);
             self.preparations.len() - 1
         })
-    }
-
-    /// An ensemble of some members that holds; preparations that nobody names are left out.
-    fn ensemble(
-        &self,
-        standing: &[Standing],
-        weights: &[f32],
-        gate: Option<Gate>,
-    ) -> Result<Ensemble, BenchError> {
-        let mut members: Vec<Weighted> = standing
-            .iter()
-            .zip(weights)
-            .map(|(standing, &weight)| Weighted { weight, member: standing.member.clone() })
-            .collect();
-        let mut gate = gate;
-        let mut preparations = Vec::new();
-        let mut moved = BTreeMap::new();
-        let named = members.iter_mut().map(|weighted| &mut weighted.member);
-        for member in named.chain(gate.iter_mut().map(|gate| &mut gate.member)) {
-            member.preparation = *moved.entry(member.preparation).or_insert_with(|| {
-                preparations.push(self.preparations[member.preparation].clone());
-                preparations.len() - 1
-            });
-        }
-        let schema = self.material.schema.clone();
-        let voting = Voting::default();
-        Ensemble::new(Parts { schema, preparations, gate, members, voting })
-            .map_err(BenchError::Lowered)
     }
 }

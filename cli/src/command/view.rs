@@ -45,14 +45,20 @@ fn named(settings: &[v1::Setting]) -> Value {
 
 /// What was measured of a bundle.
 pub(super) fn report(report: &v1::RevisionReport) -> Value {
-    json!({
-        "members": report.members.iter().map(|member| json!({
+    let member = |member: &v1::MemberReport| {
+        json!({
             "family": member.family, "weight": member.weight,
             "validation_accuracy": member.validation_accuracy,
             "fit_seconds": member.fit_seconds, "bytes": member.bytes,
             "settings": named(&member.settings),
             "work": member.work.as_ref().map(work),
-        })).collect::<Value>(),
+        })
+    };
+    json!({
+        "rule": report.rule,
+        "members": report.members.iter().map(member).collect::<Value>(),
+        "left_out": report.left_out.iter().map(member).collect::<Value>(),
+        "calibration_error": report.calibration_error,
         "frontier": report.frontier.iter().map(|subset| json!({
             "members": (0..64).filter(|bit| subset.members >> bit & 1 == 1).collect::<Vec<u8>>(),
             "gated": subset.gated, "accuracy": subset.accuracy,
@@ -62,7 +68,10 @@ pub(super) fn report(report: &v1::RevisionReport) -> Value {
         })).collect::<Value>(),
         "gate": report.gate.as_ref().map(|gate| json!({
             "threshold": gate.threshold, "stopped": gate.stopped,
-            "missed_events": gate.missed_events, "work": gate.work.as_ref().map(work),
+            "missed_events": gate.missed_events,
+            "missed_interval": [gate.missed_low, gate.missed_high],
+            "missed_new_group": gate.missed_new_group,
+            "work": gate.work.as_ref().map(work),
         })),
         "training_rows": report.training_rows, "validation_rows": report.validation_rows,
         "held_out_rows": report.held_out_rows, "split": report.split,

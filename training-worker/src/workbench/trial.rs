@@ -1,10 +1,11 @@
 //! Trials: how a recipe does on one fold, before it is worth a member.
 
+use std::sync::Arc;
+
 use models::metrics::Share;
 
-use super::{BenchError, Effort, Ground, Workbench};
+use super::{BenchError, Ground, Workbench};
 use crate::{
-    draw::hash,
     fit::{Recipe, Stop},
     material::Lessons,
     search::{Rung, THIN},
@@ -23,15 +24,15 @@ impl Workbench {
     pub fn trial(&mut self, recipe: &Recipe, rung: Rung, stop: &Stop) -> Result<Share, BenchError> {
         let family = recipe.family();
         let classes = self.material.schema.classes().len();
-        let seed = hash(&[self.terms.seed, family as u64]);
-        let effort = Effort { seed, threads: self.terms.threads, stop };
+        let effort = self.effort(family, stop);
         let across = &self.material.folds[0];
         let ground = match rung {
             Rung::Part => self.thin.get_or_insert_with(|| Ground::of(&thin(&across.lessons))),
             Rung::Whole => &mut self.folds[0],
         };
         let fitted = ground.fit(recipe, classes, |class| class, &effort)?;
-        let votes = self.votes(family, fitted, &across.checks.samples)?;
+        let (opinion, _) = self.ask(family, fitted, &across.checks.samples)?;
+        let votes = opinion.votes(classes);
         let right = votes.iter().zip(&across.checks.truth).filter(|(vote, truth)| vote == truth);
         let count = |rows: usize| u64::try_from(rows).unwrap_or(u64::MAX);
         Ok(Share { hits: count(right.count()), of: count(votes.len()) })
@@ -52,10 +53,12 @@ impl Workbench {
         let family = recipe.family();
         let before = self.standing.iter().position(|it| it.member.family == family);
         self.add(recipe, stop, clock)?;
+        self.complete(stop, clock)?;
         let Some(before) = before else { return Ok(true) };
+        let classes = self.material.schema.classes().len();
         let right = |at: usize| {
-            let votes = self.standing[at].across.iter().zip(&self.truth);
-            votes.filter(|(vote, truth)| vote == truth).count()
+            let votes = self.standing[at].across.votes(classes);
+            votes.iter().zip(&self.truth).filter(|(vote, truth)| vote == truth).count()
         };
         let new = self.standing.len() - 1;
         if right(before) < right(new) {
@@ -70,7 +73,7 @@ impl Workbench {
 }
 
 /// One row in [`THIN`] of each class, where there are enough.
-fn thin(lessons: &Lessons) -> Lessons {
+pub(super) fn thin(lessons: &Lessons) -> Lessons {
     if lessons.labels.len() < ROWS_MIN {
         return lessons.clone();
     }
@@ -84,7 +87,7 @@ fn thin(lessons: &Lessons) -> Lessons {
         *count += 1;
     }
     Lessons {
-        samples: lessons.samples.select(&rows),
+        samples: Arc::new(lessons.samples.select(&rows)),
         labels: rows.iter().map(|&row| lessons.labels[row]).collect(),
     }
 }

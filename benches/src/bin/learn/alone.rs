@@ -3,8 +3,8 @@
 use std::fs;
 
 use models::{
-    ClassId, Confusion, Ensemble, Family, Features, Member, Parts, Preparation, Subset, Weighted,
-    bundle,
+    ClassId, Confusion, Ensemble, Family, Features, Member, Parts, Preparation, Subset, Voting,
+    Weighted, bundle,
 };
 use training_worker::{
     fit::{Lesson, Preparing, Recipe, Stop, fit, principal_components, standardise},
@@ -48,6 +48,7 @@ pub(crate) fn alone(folder: &Folder, family: Family) -> Result<Alone, Fault> {
         preparations: vec![preparation],
         gate: None,
         members: vec![Weighted { weight: 1.0, member }],
+        voting: Voting::default(),
     })?;
     let bytes = bundle::encode(&ensemble);
     fs::write(folder.ours().join(family.name()), &bytes)?;
@@ -84,12 +85,13 @@ fn prepare(recipe: &Recipe, samples: &Features) -> Result<(Preparation, Option<F
     Ok((preparation, Some(prepared)))
 }
 
-/// Single answers of `subset`, ungated.
+/// Single answers of all of `subset`, ungated and to the end.
 pub(crate) fn time(ensemble: &Ensemble, rows: &Features, subset: Subset) -> crate::figures::Single {
     let mut scratch = ensemble.scratch();
+    let asking = ensemble.asking(subset).expect("members of this ensemble").to_the_end();
     single_calls(|call| {
         let row = std::hint::black_box(rows.row(call % rows.len()));
-        let answer = ensemble.answer(row, subset, false, &mut scratch);
+        let answer = ensemble.answer_timed(row, &asking, false, &mut scratch, |_| ());
         std::hint::black_box(answer.expect("a test row is a sample"));
     })
 }

@@ -1,0 +1,455 @@
+//! Who ships, with which weights, by which rule: chosen on rows that no member was fitted on.
+//!
+//! A plain vote of all seven can lose to its best member (.977 against .981 on MNIST): weak members
+//! must count less or stay at home. But whoever trusts a few people or days too much picks what
+//! happened to suit them: on the gas sensors the weights that are best on one batch of rows are right
+//! in 30 % of the next, an even vote in 82 %. So a soft vote by log-odds is the rule, and another way
+//! of choosing must beat it by more than chance: on rows that it did not choose by, counted by
+//! groups or stretches of time, since neighbouring rows are no independent witnesses.
+
+use std::collections::BTreeMap;
+
+use models::{
+    ClassId, Family, Rule, Softness,
+    mixture::mixture,
+    vote::{VOTE, first_largest},
+    weights::vote_weights,
+};
+
+/// What members said of rows whose class is known, each fitted without the row it was asked about.
+#[derive(Clone, Copy, Debug)]
+pub struct Hearing<'a> {
+    /// The family of each member.
+    pub families: &'a [Family],
+    /// `[member]`.
+    pub opinions: &'a [&'a Opinion],
+    /// What an answer of each takes, in microseconds of a usual machine.
+    pub micros: &'a [f64],
+    /// The class of each row.
+    pub truth: &'a [ClassId],
+    /// The group or stretch of time of each row: rows of one block are alike.
+    pub blocks: &'a [u32],
+    /// How many classes there are.
+    pub classes: usize,
+}
+
+/// What a member said of rows.
+#[derive(Clone, Debug)]
+pub enum Opinion {
+    /// `[row, class]`: its scores.
+    Scores(Vec<f32>),
+    /// `[row]`: the class of the largest, where all scores would be too many to keep.
+    Votes(Vec<ClassId>),
+}
+
+impl Opinion {
+    /// What was said of these rows, and then what was said of others.
+    ///
+    /// # Panics
+    ///
+    /// When one is scores and the other votes.
+    #[must_use]
+    pub fn and(self, others: Self) -> Self {
+        match (self, others) {
+            (Self::Scores(mut scores), Self::Scores(mut others)) => {
+                scores.append(&mut others);
+                Self::Scores(scores)
+            }
+            (Self::Votes(mut votes), Self::Votes(mut others)) => {
+                votes.append(&mut others);
+                Self::Votes(votes)
+            }
+            (Self::Scores(_), Self::Votes(_)) | (Self::Votes(_), Self::Scores(_)) => {
+                panic!("one workbench keeps either scores or votes")
+            }
+        }
+    }
+
+    /// Of how many rows.
+    #[must_use]
+    pub fn rows(&self, classes: usize) -> usize {
+        match self {
+            Self::Scores(scores) => scores.len() / classes,
+            Self::Votes(votes) => votes.len(),
+        }
+    }
+
+    /// The class of the largest score of each row.
+    #[must_use]
+    pub fn votes(&self, classes: usize) -> Vec<ClassId> {
+        match self {
+            Self::Scores(scores) => scores.chunks_exact(classes).map(first_largest).collect(),
+            Self::Votes(votes) => votes.clone(),
+        }
+    }
+}
+
+/// Who ships.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Panel {
+    /// Indices into the members that were heard, growing.
+    pub members: Vec<usize>,
+    /// What the vote of each counts.
+    pub weights: Vec<f32>,
+    /// How votes are counted.
+    pub rule: Rule,
+    /// Share of the rows answered rightly by panels that were chosen without them.
+    pub accuracy: f64,
+}
+
+/// A way of choosing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// The member that was right most often, alone.
+    Best,
+    /// The paper's: a hard vote by how often each was right.
+    HardOdds,
+    /// A hard vote of members that were added one by one as long as they helped.
+    HardGreedy,
+    /// A soft vote by how often each was right.
+    SoftOdds,
+    /// A soft vote with the weights of a mixture.
+    SoftMixture,
+    /// A soft vote of members that were added one by one.
+    SoftGreedy,
+}
+
+/// Parts of the blocks that weights are judged on, each time chosen on the others.
+const PARTS: usize = 5;
+/// A way beats the rule when it is better by more than so many standard errors.
+const CLEAR: f64 = 3.0;
+/// Additions of the greedy ways.
+const ADDITIONS: usize = 16;
+/// A member that counts less than this share is not missed.
+const SHARE_MIN: f64 = 0.02;
+/// Classes × rows × members beyond which members are not added one by one.
+const GREEDY_MAX: usize = 4 << 20;
+/// The fastest member that is at most this much worse than the best ships in any case: devices that
+/// have time for nothing else are glad of it.
+const FAST_WORSE_MAX: f64 = 0.1;
+/// What such a member counts for at least.
+const FAST_SHARE: f64 = 0.01;
+
+/// Chooses.
+///
+/// # Panics
+///
+/// When nobody was heard.
+#[must_use]
+pub fn choose(hearing: Hearing<'_>) -> Panel {
+    let court = Court::new(hearing);
+    let mut members: Vec<usize> = (0..hearing.families.len()).collect();
+    let mut way = court.usual();
+    let mut right = court.judge(way, &members);
+    if members.len() > 1 {
+        let others = court.others().into_iter().map(|way| (court.judge(way, &members), way));
+        let clear = others.filter(|(other, _)| other.clearly_beats(&right));
+        if let Some((better, other)) = clear.max_by_key(|(right, _)| right.sum()) {
+            (right, way) = (better, other);
+        }
+    }
+    let mut weights = court.weigh(way, &members, &court.all);
+    // Who does not count or does harm stays at home, the slowest first.
+    let mut slowest = members.clone();
+    slowest.sort_by(|&a, &b| hearing.micros[b].total_cmp(&hearing.micros[a]).then(a.cmp(&b)));
+    for member in slowest {
+        if members.len() == 1 {
+            break;
+        }
+        let share = weights[members.iter().position(|&it| it == member).expect("not left out yet")];
+        let without: Vec<usize> = members.iter().copied().filter(|&it| it != member).collect();
+        let then = court.judge(way, &without);
+        if share < SHARE_MIN || then.clearly_beats(&right) {
+            members = without;
+            right = then;
+            weights = court.weigh(way, &members, &court.all);
+        }
+    }
+    court.keep_the_fastest(&mut members, &mut weights);
+    court.panel(way, members, weights, right.sum())
+}
+
+/// How many rows of each block were answered rightly.
+struct Right(Vec<usize>);
+
+impl Right {
+    fn sum(&self) -> usize {
+        self.0.iter().sum()
+    }
+
+    /// Whether it is better by more than the blocks differ among each other.
+    #[expect(clippy::cast_precision_loss, reason = "counts of rows")]
+    fn clearly_beats(&self, other: &Self) -> bool {
+        let blocks = self.0.len() as f64;
+        let ahead = self.0.iter().zip(&other.0).map(|(&own, &other)| own as f64 - other as f64);
+        let sum: f64 = ahead.clone().sum();
+        let squares: f64 = ahead.map(|ahead| (ahead - sum / blocks).powi(2)).sum();
+        // One row more or less is always chance.
+        let error = (squares * blocks / (blocks - 1.0).max(1.0)).sqrt().max(1.0);
+        CLEAR * error < sum
+    }
+}
+
+/// What choosing needs to know of rows, worked out once.
+struct Court<'a> {
+    hearing: Hearing<'a>,
+    /// `[member][row]`.
+    votes: Vec<Vec<ClassId>>,
+    /// Soft votes, where scores are known.
+    soft: Option<Soft>,
+    all: Vec<usize>,
+    /// The block of each row, counted from 0, and how many there are.
+    blocks: Vec<usize>,
+    count: usize,
+    /// The rows of each part of the blocks, and all others.
+    parts: Vec<(Vec<usize>, Vec<usize>)>,
+}
+
+struct Soft {
+    softness: Vec<Softness>,
+    /// `[member][row, class]`: probabilities.
+    likely: Vec<Vec<f32>>,
+    /// `[member][row]`: that of what is true.
+    true_likely: Vec<Vec<f32>>,
+}
+
+impl<'a> Court<'a> {
+    fn new(hearing: Hearing<'a>) -> Self {
+        let rows = hearing.truth.len();
+        let votes = hearing.opinions.iter().map(|it| it.votes(hearing.classes)).collect();
+        let mut known = BTreeMap::new();
+        let blocks = (0..rows).map(|row| {
+            let next = known.len();
+            *known.entry(hearing.blocks.get(row)).or_insert(next)
+        });
+        let blocks: Vec<usize> = blocks.collect();
+        let of = |part: usize| (0..rows).partition(|&row| blocks[row] % PARTS == part);
+        let parts: Vec<(Vec<usize>, Vec<usize>)> = (0..PARTS).map(of).collect();
+        let parts = parts.into_iter().filter(|(own, rest)| !own.is_empty() && !rest.is_empty());
+        Self {
+            hearing,
+            votes,
+            soft: Soft::of(hearing),
+            all: (0..rows).collect(),
+            parts: parts.collect(),
+            count: known.len(),
+            blocks,
+        }
+    }
+
+    /// The way that needs no proof.
+    fn usual(&self) -> Way {
+        if self.soft.is_some() { Way::SoftOdds } else { Way::HardOdds }
+    }
+
+    /// The ways that need it, the surest last.
+    fn others(&self) -> Vec<Way> {
+        let Hearing { families, truth, classes, .. } = self.hearing;
+        let mut ways = vec![Way::Best, Way::HardOdds];
+        if self.soft.is_some() {
+            ways.push(Way::SoftMixture);
+        }
+        if families.len() * truth.len() * classes <= GREEDY_MAX {
+            ways.push(if self.soft.is_some() { Way::SoftGreedy } else { Way::HardGreedy });
+        }
+        ways.retain(|&way| way != self.usual());
+        ways
+    }
+
+    /// How many rows are answered rightly by votes that were weighed without them.
+    fn judge(&self, way: Way, members: &[usize]) -> Right {
+        let mut right = Right(vec![0; self.count]);
+        if self.parts.is_empty() {
+            self.count(way, members, &self.weigh(way, members, &self.all), &self.all, &mut right);
+        }
+        for (own, rest) in &self.parts {
+            self.count(way, members, &self.weigh(way, members, rest), own, &mut right);
+        }
+        right
+    }
+
+    /// The weight of each of `members` by `rows`, summing to 1.
+    fn weigh(&self, way: Way, members: &[usize], rows: &[usize]) -> Vec<f64> {
+        let mut weights = match way {
+            Way::Best => {
+                let right = |&member: &usize| {
+                    let votes = &self.votes[member];
+                    rows.iter().filter(|&&row| votes[row] == self.hearing.truth[row]).count()
+                };
+                let right: Vec<usize> = members.iter().map(right).collect();
+                let most = right.iter().max().copied().unwrap_or(0);
+                let best = right.iter().position(|&it| it == most);
+                (0..members.len()).map(|at| f64::from(u8::from(Some(at) == best))).collect()
+            }
+            Way::HardOdds | Way::SoftOdds => {
+                let truth: Vec<ClassId> = rows.iter().map(|&row| self.hearing.truth[row]).collect();
+                let votes: Vec<Vec<ClassId>> = members
+                    .iter()
+                    .map(|&member| rows.iter().map(|&row| self.votes[member][row]).collect())
+                    .collect();
+                let weights = vote_weights(&truth, &votes, self.hearing.classes);
+                weights.into_iter().map(f64::from).collect()
+            }
+            Way::SoftMixture => {
+                let soft = self.soft.as_ref().expect("only with scores");
+                let likely: Vec<Vec<f32>> =
+                    members.iter().map(|&member| soft.true_likely[member].clone()).collect();
+                mixture(&likely, rows)
+            }
+            Way::HardGreedy | Way::SoftGreedy => self.add_one_by_one(way, members, rows),
+        };
+        let sum: f64 = weights.iter().sum();
+        weights.iter_mut().for_each(|weight| *weight /= sum.max(f64::MIN_POSITIVE));
+        weights
+    }
+
+    /// Adds to the vote, again and again, the member after which most rows are right; of equal ones
+    /// that after which they are right by most. A member may be added more than once.
+    ///
+    /// Source: ensemble selection with replacement (Caruana et al., ICML 2004).
+    #[expect(clippy::cast_precision_loss, reason = "a few additions")]
+    fn add_one_by_one(&self, way: Way, members: &[usize], rows: &[usize]) -> Vec<f64> {
+        let classes = self.hearing.classes;
+        let mut sums = vec![0.0_f32; rows.len() * classes];
+        let mut added = vec![0_usize; members.len()];
+        let mut best = (0, added.clone());
+        let mut row_of = vec![0.0_f32; classes];
+        for _ in 0..ADDITIONS {
+            let mut next: Option<((usize, f32), usize)> = None;
+            for (at, &member) in members.iter().enumerate() {
+                let mut right = 0;
+                let mut ahead = 0.0;
+                for (sums, &row) in sums.chunks_exact(classes).zip(rows) {
+                    let truth = self.hearing.truth[row].index();
+                    let gives = self.gives(way, member, row, &mut row_of);
+                    let own = sums[truth] + gives[truth];
+                    let value = |at: usize| sums[at] + gives[at];
+                    let before = (0..truth).map(value).fold(f32::MIN, f32::max);
+                    let after = (truth + 1..classes).map(value).fold(f32::MIN, f32::max);
+                    right += usize::from(before < own && after <= own);
+                    ahead += (own - before.max(after)).min(0.0);
+                }
+                if next.is_none_or(|(value, _)| value < (right, ahead)) {
+                    next = Some(((right, ahead), at));
+                }
+            }
+            let Some(((right, _), at)) = next else { break };
+            for (sums, &row) in sums.chunks_exact_mut(classes).zip(rows) {
+                let gives = self.gives(way, members[at], row, &mut row_of);
+                sums.iter_mut().zip(gives).for_each(|(sum, gives)| *sum += gives);
+            }
+            added[at] += 1;
+            if best.0 < right {
+                best = (right, added.clone());
+            }
+        }
+        best.1.into_iter().map(|count| count as f64).collect()
+    }
+
+    /// What a member gives to each class; `spare` is a buffer.
+    fn gives<'b>(&'b self, way: Way, member: usize, row: usize, spare: &'b mut [f32]) -> &'b [f32] {
+        if let (Way::SoftOdds | Way::SoftMixture | Way::SoftGreedy, Some(soft)) = (way, &self.soft)
+        {
+            let classes = self.hearing.classes;
+            return &soft.likely[member][row * classes..][..classes];
+        }
+        spare.fill(0.0);
+        spare[self.votes[member][row].index()] = 1.0;
+        spare
+    }
+
+    /// Counts, block by block, which of `rows` a vote with these weights answers rightly; ties go to
+    /// the smallest class.
+    fn count(
+        &self,
+        way: Way,
+        members: &[usize],
+        weights: &[f64],
+        rows: &[usize],
+        right: &mut Right,
+    ) {
+        let mut sums = vec![0.0_f64; self.hearing.classes];
+        let mut spare = vec![0.0_f32; self.hearing.classes];
+        for &row in rows {
+            sums.fill(0.0);
+            for (&member, &weight) in members.iter().zip(weights) {
+                let gives = self.gives(way, member, row, &mut spare);
+                for (sum, &gives) in sums.iter_mut().zip(gives) {
+                    *sum += weight * f64::from(gives);
+                }
+            }
+            let truth = self.hearing.truth[row].index();
+            let own = sums[truth];
+            let ahead = sums[..truth].iter().all(|&sum| sum < own)
+                && sums[truth..].iter().all(|&sum| sum <= own);
+            right.0[self.blocks[row]] += usize::from(ahead);
+        }
+    }
+
+    /// Takes in the fastest member that is good enough for devices with time for nothing else.
+    fn keep_the_fastest(&self, members: &mut Vec<usize>, weights: &mut Vec<f64>) {
+        let truth = self.hearing.truth;
+        let right = |member: usize| {
+            self.votes[member].iter().zip(truth).filter(|(vote, truth)| vote == truth).count()
+        };
+        let most = (0..self.votes.len()).map(right).max().unwrap_or(0);
+        #[expect(clippy::cast_precision_loss, reason = "counts of rows")]
+        let good =
+            |&member: &usize| (most - right(member)) as f64 <= FAST_WORSE_MAX * truth.len() as f64;
+        let micros = |member: usize| self.hearing.micros[member];
+        let fastest = (0..self.votes.len()).filter(good);
+        let fastest = fastest.min_by(|&a, &b| micros(a).total_cmp(&micros(b)));
+        let Some(fastest) = fastest.filter(|fastest| !members.contains(fastest)) else { return };
+        let at = members.partition_point(|&member| member < fastest);
+        members.insert(at, fastest);
+        weights.insert(at, FAST_SHARE);
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        reason = "shares of a vote; counts of rows"
+    )]
+    fn panel(&self, way: Way, members: Vec<usize>, weights: Vec<f64>, right: usize) -> Panel {
+        let rule = match (way, &self.soft) {
+            (Way::SoftOdds | Way::SoftMixture | Way::SoftGreedy, Some(soft)) => {
+                Rule::Soft(members.iter().map(|&member| soft.softness[member]).collect())
+            }
+            _ => Rule::Hard,
+        };
+        // A member that ships has a weight, however small.
+        let weights = weights.into_iter().map(|weight| (weight as f32).max(1e-6)).collect();
+        let accuracy = right as f64 / self.hearing.truth.len().max(1) as f64;
+        Panel { members, weights, rule, accuracy }
+    }
+}
+
+impl Soft {
+    /// How likely each member thought each class, if all of them gave scores.
+    #[expect(clippy::cast_precision_loss, reason = "a vote is 2²⁰ parts")]
+    fn of(hearing: Hearing<'_>) -> Option<Self> {
+        /// Nobody is so wrong that a single row decides what it counts.
+        const LEAST: f32 = 1e-4;
+        let Hearing { families, opinions, truth, classes, .. } = hearing;
+        let labels: Vec<u16> = truth.iter().map(|class| class.0).collect();
+        let mut soft = Self { softness: vec![], likely: vec![], true_likely: vec![] };
+        let mut shares = vec![0; classes];
+        for (&family, opinion) in families.iter().zip(opinions) {
+            let Opinion::Scores(scores) = opinion else { return None };
+            let softness = Softness::fit(family, scores, &labels, classes);
+            let mut likely = scores.clone();
+            for row in likely.chunks_exact_mut(classes) {
+                softness.shares(family, row, &mut shares);
+                for (likely, &share) in row.iter_mut().zip(&shares) {
+                    *likely = share as f32 / VOTE as f32;
+                }
+            }
+            let of_truth = truth.iter().enumerate();
+            let of_truth = of_truth.map(|(row, it)| likely[row * classes + it.index()].max(LEAST));
+            soft.true_likely.push(of_truth.collect());
+            soft.likely.push(likely);
+            soft.softness.push(softness);
+        }
+        Some(soft)
+    }
+}
