@@ -12,7 +12,8 @@ use training_worker::{
 };
 
 use crate::{
-    figures::{Alone, Count, Vote},
+    early::early,
+    figures::{Alone, Count, Single, Vote},
     folder::{Fault, Folder},
     gauge::{measured, single_calls},
 };
@@ -85,15 +86,25 @@ fn prepare(recipe: &Recipe, samples: &Features) -> Result<(Preparation, Option<F
     Ok((preparation, Some(prepared)))
 }
 
-/// Single answers of all of `subset`, ungated and to the end.
-pub(crate) fn time(ensemble: &Ensemble, rows: &Features, subset: Subset) -> crate::figures::Single {
+/// Single answers of `subset`, ungated, as they are served: until the vote is decided.
+pub(crate) fn time(ensemble: &Ensemble, rows: &Features, subset: Subset) -> Single {
     let mut scratch = ensemble.scratch();
-    let asking = ensemble.asking(subset).expect("members of this ensemble").to_the_end();
     single_calls(|call| {
+        let row = std::hint::black_box(rows.row(call % rows.len()));
+        let answer = ensemble.answer(row, subset, false, &mut scratch);
+        std::hint::black_box(answer.expect("a test row is a sample"));
+    })
+}
+
+/// Single answers of every member of `subset`, also of those that cannot change the winner.
+fn time_to_the_end(ensemble: &Ensemble, rows: &Features, subset: Subset) -> Result<Single, Fault> {
+    let asking = ensemble.asking(subset)?.to_the_end();
+    let mut scratch = ensemble.scratch();
+    Ok(single_calls(|call| {
         let row = std::hint::black_box(rows.row(call % rows.len()));
         let answer = ensemble.answer_timed(row, &asking, false, &mut scratch, |_| ());
         std::hint::black_box(answer.expect("a test row is a sample"));
-    })
+    }))
 }
 
 /// The vote of all families that stand in the folder, as the peers' side votes.
@@ -110,11 +121,18 @@ pub(crate) fn vote(folder: &Folder) -> Result<Vote, Fault> {
             Some(whole) => join(whole, parts),
         }
     }
-    let ensemble = Ensemble::new(whole.ok_or("no family stands")?)?;
+    let mut parts = whole.ok_or("no family stands")?;
     let (tests, truth) = (folder.samples("test")?, folder.truth("test")?);
-    let votes = ensemble.member_votes(&tests);
+    let votes = Ensemble::new(parts.clone())?.member_votes(&tests);
     let members = votes.len();
     let accuracies: Vec<f64> = votes.iter().map(|votes| share(&truth, votes)).collect();
+    for (weighted, &accuracy) in parts.members.iter_mut().zip(&accuracies) {
+        #[expect(clippy::cast_possible_truncation, reason = "weights are single precision")]
+        let weight = accuracy.max(0.01) as f32;
+        weighted.weight = weight;
+    }
+    let ensemble = Ensemble::new(parts)?;
+    let all = Subset::all(members);
     let classes = ensemble.schema().classes().len();
     let hits = |weights: &[f64]| {
         let rows = truth.iter().enumerate().filter(|&(row, &truth)| {
@@ -134,7 +152,8 @@ pub(crate) fn vote(folder: &Folder) -> Result<Vote, Fault> {
         weighted: hits(&accuracies),
         unweighted: hits(&vec![1.0; members]),
         soft: None,
-        one_us: time(&ensemble, &tests, Subset::all(members)),
+        one_us: time_to_the_end(&ensemble, &tests, all)?,
+        early: Some(early(&ensemble, &tests, all)?),
     })
 }
 

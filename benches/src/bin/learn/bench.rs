@@ -6,7 +6,7 @@ use models::Family;
 use serde::Serialize;
 
 use crate::{
-    figures::{Automl, BEST_EFFORT, Findings, PeerLine, Training},
+    figures::{Automl, BEST_EFFORT, Early, Findings, PeerLine, Training},
     folder::{Fault, Folder},
     page,
     picture::{Panel, draw},
@@ -80,6 +80,8 @@ struct Summary {
     early_stop_same: Option<f64>,
     /// Mean share of the full vote's work.
     early_stop_work: Option<f64>,
+    /// The same of the members that a training ships.
+    early_stop_work_shipped: Option<f64>,
     first_revision_s_hapt: Option<f64>,
     first_revision_s_mnist: Option<f64>,
     /// Of the best-effort vote.
@@ -190,6 +192,9 @@ impl Bench<'_> {
         if which != Which::Hapt || !self.ask.quick {
             self.families(&folder, &mut found);
             println!("{}", page::families(&found));
+            if let Some(early) = found.our_vote.as_ref().and_then(|vote| vote.early) {
+                println!("Our vote of all seven: {}\n", page::early(early));
+            }
         }
         if matches!(which, Which::HaptSix | Which::Mnist | Which::Synthetic) {
             found.first = self.keep("the first revision", ours(&["first", "1"], &folder));
@@ -210,6 +215,16 @@ impl Bench<'_> {
                 training.peak_mib, training.kb
             );
             println!("{}", page::members(training));
+            println!(
+                "A {} vote; left out: {}. The members that ship: {}\n",
+                training.rule,
+                if training.left_out.is_empty() {
+                    "nobody".to_owned()
+                } else {
+                    training.left_out.join(", ")
+                },
+                page::early(training.early)
+            );
             println!("{}", page::choices(&found, training));
             println!("{}", page::stages(training));
         }
@@ -324,6 +339,8 @@ fn summary(all: &[Findings]) -> Summary {
     let (vote_hapt, vote_mnist) =
         (hapt.and_then(Findings::vote_ratio), mnist.and_then(Findings::vote_ratio));
     let votes = [vote_hapt, vote_mnist].into_iter().flatten();
+    let (same, work) = early_stop(all.iter().filter_map(|it| it.our_vote.as_ref()?.early));
+    let shipped = early_stop(all.iter().filter_map(|it| Some(it.training.as_ref()?.early)));
     Summary {
         fit_ratio_mnist: mnist.and_then(Findings::fit_ratio),
         fit_ratio_hapt: hapt.and_then(Findings::fit_ratio),
@@ -331,8 +348,9 @@ fn summary(all: &[Findings]) -> Summary {
         vote_us_ratio: votes.reduce(f64::min),
         vote_us_ratio_hapt: vote_hapt,
         vote_us_ratio_mnist: vote_mnist,
-        early_stop_same: None,
-        early_stop_work: None,
+        early_stop_same: same,
+        early_stop_work: work,
+        early_stop_work_shipped: shipped.1,
         first_revision_s_hapt: hapt.and_then(|found| Some(found.first?.wall_s)),
         first_revision_s_mnist: mnist.and_then(|found| Some(found.first?.wall_s)),
         accuracy_hapt6: best(hapt),
@@ -346,6 +364,18 @@ fn summary(all: &[Findings]) -> Summary {
         families_below: all.iter().flat_map(below).collect(),
         mnist_rows: mnist.map(|found| found.train_rows + found.test_rows),
     }
+}
+
+/// Share of rows with the same class, and mean share of the work, over the rows of all sets.
+fn early_stop(all: impl Iterator<Item = Early>) -> (Option<f64>, Option<f64>) {
+    let (mut same, mut work, mut of) = (0.0, 0.0, 0.0);
+    for early in all {
+        let rows = early.same.of as f64;
+        same += early.same.hits as f64;
+        work += early.work * rows;
+        of += rows;
+    }
+    if of == 0.0 { (None, None) } else { (Some(same / of), Some(work / of)) }
 }
 
 /// Families of ours that are less accurate than the peer's by more than their own interval.

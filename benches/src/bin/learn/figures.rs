@@ -48,6 +48,17 @@ pub(crate) struct Alone {
     pub(crate) kb: f64,
 }
 
+/// A vote that ends as soon as it is decided, beside the full one.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Early {
+    /// Rows with the class of the full vote.
+    pub(crate) same: Count,
+    /// Mean share of the full vote's work.
+    pub(crate) work: f64,
+    /// Mean share of its processor time.
+    pub(crate) time: f64,
+}
+
 /// The vote of all families, each fitted alone.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Vote {
@@ -60,7 +71,11 @@ pub(crate) struct Vote {
     /// When shares of classes are added up; only the peers' side.
     #[serde(default)]
     pub(crate) soft: Option<u64>,
+    /// Of the full vote: every member is asked.
     pub(crate) one_us: Single,
+    /// Only our side.
+    #[serde(default)]
+    pub(crate) early: Option<Early>,
 }
 
 impl Vote {
@@ -175,8 +190,14 @@ pub(crate) struct Training {
     pub(crate) peak_mib: f64,
     pub(crate) points: Vec<Point>,
     pub(crate) members: Vec<Member>,
+    /// Families that stand but do not ship: the vote is as good without them.
+    pub(crate) left_out: Vec<String>,
+    /// How votes are counted.
+    pub(crate) rule: String,
     pub(crate) choices: Vec<Choice>,
     pub(crate) kb: f64,
+    /// Of the vote of every member that ships.
+    pub(crate) early: Early,
     /// Absent without a background class.
     pub(crate) stages: Option<Stages>,
     /// Whether the data has a background class.

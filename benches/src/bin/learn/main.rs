@@ -7,6 +7,7 @@
 
 mod alone;
 mod bench;
+mod early;
 mod figures;
 mod folder;
 mod gauge;

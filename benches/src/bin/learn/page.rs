@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::figures::{Alone, Choice, Findings, Single, Training};
+use crate::figures::{Alone, Choice, Early, Findings, Single, Training};
 
 /// A row of cells.
 fn row(cells: &[String]) -> String {
@@ -135,6 +135,15 @@ pub(crate) fn members(training: &Training) -> String {
         ]);
     }
     text
+}
+
+/// What an early end saves.
+pub(crate) fn early(early: Early) -> String {
+    format!(
+        "ended as soon as it is decided, {} of {} test rows have the class of the full vote, for {:.2} \
+         of its work and {:.2} of its processor time.",
+        early.same.hits, early.same.of, early.work, early.time
+    )
 }
 
 /// How the training went.

@@ -3,7 +3,7 @@
 
 use std::{fs, path::PathBuf, sync::Arc};
 
-use models::{ClassId, Confusion, Ensemble, Features, Share, Subset, bundle};
+use models::{ClassId, Confusion, Ensemble, Family, Features, Share, Subset, Voting, bundle};
 use tokio::time::Instant;
 use training_worker::{
     fit::Stop,
@@ -15,6 +15,7 @@ use training_worker::{
 
 use crate::{
     alone::time,
+    early::early,
     figures::{
         BEST_EFFORT, BEST_SINGLE, Choice, Count, EQUAL_WEIGHTS, First, LOW_LATENCY, Member, Point,
         Training,
@@ -148,8 +149,11 @@ pub(crate) fn training(
     let (tests, truth) = (folder.samples("test")?, folder.truth("test")?);
     let points = revisions.into_iter().map(|revision| point(revision, &tests, &truth));
     let points = points.collect::<Result<Vec<Point>, Fault>>()?;
-    let (members, choices) = choices(&assembled, &tests, &truth)?;
+    let left_out = assembled.left_out.iter().map(|it| it.family.name().to_owned()).collect();
+    let (members, choices) = choices(folder, &assembled, &tests, &truth)?;
     let stages = stages::of(&assembled, &tests, &truth)?;
+    let all = Subset::all(assembled.ensemble.members().len());
+    let early = early(&assembled.ensemble, &tests, all)?;
     Ok(Training {
         rows: rows as u64,
         threads: threads as u64,
@@ -159,8 +163,11 @@ pub(crate) fn training(
         peak_mib,
         points,
         members,
+        left_out,
+        rule: assembled.ensemble.voting().rule.name().to_owned(),
         choices,
         kb: bundle::encode(&assembled.ensemble).len() as f64 / 1024.0,
+        early,
         stages,
         background: background.is_some(),
     })
@@ -198,6 +205,7 @@ fn right(
 
 /// The members alone, and the lines of Table 4.
 fn choices(
+    folder: &Folder,
     assembled: &Assembled,
     tests: &Features,
     truth: &[ClassId],
@@ -220,10 +228,7 @@ fn choices(
     let mut quickest: Vec<usize> = (0..members.len()).collect();
     quickest.sort_by(|&a, &b| members[a].one_us.median.total_cmp(&members[b].one_us.median));
     let three = Subset(quickest.iter().take(3).fold(0, |bits, &member| bits | 1 << member));
-    let best = (0..members.len())
-        .rev()
-        .max_by(|&a, &b| members[a].validation.total_cmp(&members[b].validation))
-        .ok_or("no member stands")?;
+    let best = best_single(folder, assembled)?;
 
     let mut parts = ensemble.clone().into_parts();
     parts.members.iter_mut().for_each(|weighted| weighted.weight = 1.0);
@@ -237,11 +242,40 @@ fn choices(
         })
     };
     let lines = [
-        choice(BEST_SINGLE, ensemble, Subset(1 << best)),
         choice(LOW_LATENCY, ensemble, three),
         choice(BEST_EFFORT, ensemble, all),
         choice(EQUAL_WEIGHTS, &equal, all),
     ];
-    let choices = lines.into_iter().collect::<Result<Vec<Choice>, Fault>>()?;
+    let mut choices = lines.into_iter().collect::<Result<Vec<Choice>, Fault>>()?;
+    let (family, alone) = best;
+    let single = Choice {
+        name: BEST_SINGLE.to_owned(),
+        members: vec![family.name().to_owned()],
+        right: right(&alone, Subset(1), tests, truth)?,
+        one_us: time(&alone, tests, Subset(1)),
+    };
+    choices.insert(0, single);
     Ok((members, choices))
+}
+
+/// The member that was best among the rows that choose, by itself. One that does not ship is taken
+/// from where it was fitted alone, on the same rows.
+fn best_single(folder: &Folder, assembled: &Assembled) -> Result<(Family, Ensemble), Fault> {
+    let shipped = assembled.members.iter().enumerate().map(|(at, it)| (Some(at), it));
+    let left_out = assembled.left_out.iter().map(|it| (None, it));
+    let known = left_out.filter(|(_, it)| folder.ours().join(it.family.name()).exists());
+    let (at, best) = shipped
+        .chain(known)
+        .max_by(|a, b| a.1.accuracy.total_cmp(&b.1.accuracy))
+        .ok_or("no member stands")?;
+    let alone = match at {
+        None => bundle::decode(&fs::read(folder.ours().join(best.family.name()))?)?,
+        Some(at) => {
+            let mut parts = assembled.ensemble.clone().into_parts();
+            parts.members = vec![parts.members.swap_remove(at)];
+            parts.voting = Voting::default();
+            Ensemble::new(parts)?
+        }
+    };
+    Ok((best.family, alone))
 }
