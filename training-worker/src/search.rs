@@ -309,11 +309,12 @@ mod tests {
         let (_, adopted) = play(search, ridges);
         let alphas: Vec<f64> = adopted
             .iter()
-            .map(|recipe| match recipe {
-                Recipe::Ridge(ridge::Settings { alpha }) => (alpha.log10() + 2.0).abs(),
-                _ => panic!("only ridge was searched"),
+            .filter_map(|recipe| {
+                let Recipe::Ridge(ridge::Settings { alpha }) = recipe else { return None };
+                Some((alpha.log10() + 2.0).abs())
             })
             .collect();
+        assert_eq!(alphas.len(), adopted.len(), "only ridge was searched");
         assert!(alphas.is_sorted_by(|before, after| after < before), "{alphas:?}");
         assert!(alphas.last().is_some_and(|last| *last < 0.2), "{start}: {alphas:?}");
     }
