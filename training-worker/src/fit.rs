@@ -6,10 +6,14 @@
 
 mod bins;
 pub mod boosted;
+mod components;
+#[cfg(test)]
+mod edges;
 pub mod forest;
 pub mod knn;
 pub mod linear_svm;
 mod matrix;
+mod memory;
 pub mod mlp;
 mod preparing;
 pub mod rbf_svm;
@@ -19,15 +23,21 @@ mod synthetic;
 #[cfg(test)]
 mod tests;
 mod trees;
+mod weights;
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use models::{Family, Features, Model};
 
-pub use preparing::{PrepareError, principal_components, standardise};
+use self::weights::Counted;
+
+pub use components::{Components, PrepareError, principal_components};
+pub use memory::MEMORY_MAX;
+pub use preparing::{prepare, standardise};
+pub use weights::balanced;
 
 /// "Please stop": asked between the steps of a fit; clones hear the same word.
 #[derive(Clone, Debug, Default)]
@@ -65,6 +75,21 @@ pub struct Lesson<'a> {
     pub threads: usize,
     /// Ends the fit early, with [`FitError::Stopped`].
     pub stop: &'a Stop,
+    /// What each row counts, at least 0; only proportions matter. `None` when all count alike. The
+    /// neighbours of kNN count alike always; it leaves out rows that count nothing.
+    pub weights: Option<&'a [f32]>,
+    /// Most bytes that the fit may take, beside the rows.
+    pub memory_max: u64,
+}
+
+impl<'a> Lesson<'a> {
+    /// A lesson for one thread, with seed 1, in which all rows count alike.
+    #[must_use]
+    pub fn new(samples: &'a Features, labels: &'a [u16], classes: usize, stop: &'a Stop) -> Self {
+        let (seed, threads) = (1, 1);
+        let (weights, memory_max) = (None, MEMORY_MAX);
+        Self { samples, labels, classes, seed, threads, stop, weights, memory_max }
+    }
 }
 
 /// Why there is no model.
@@ -93,6 +118,14 @@ pub enum FitError {
         class: u16,
         /// How many classes there are.
         classes: usize,
+    },
+    /// Weights that say nothing.
+    #[error("{weights} weights for {rows} rows, or not all finite and at least 0, or all 0")]
+    Weights {
+        /// How many weights there are.
+        weights: usize,
+        /// How many rows there are.
+        rows: usize,
     },
     /// Nothing to tell apart.
     #[error("all rows have class {class}; a model needs rows of at least two classes")]
@@ -150,8 +183,8 @@ pub enum Preparing {
     Nothing,
     /// Every column to mean 0 and deviation 1.
     Standardised,
-    /// Standardised, then projected to its principal components.
-    Projected,
+    /// Standardised, then projected to at most so many principal components.
+    Projected(usize),
 }
 
 impl Recipe {
@@ -186,14 +219,46 @@ impl Recipe {
     /// What the family needs done to a sample.
     #[must_use]
     pub fn preparing(&self) -> Preparing {
-        match self.family() {
-            Family::Forest | Family::Boosted => Preparing::Nothing,
-            Family::Ridge | Family::LinearSvm | Family::RbfSvm | Family::Mlp => {
-                Preparing::Standardised
+        match self {
+            Self::Forest(_) | Self::Boosted(_) => Preparing::Nothing,
+            Self::Ridge(_) | Self::LinearSvm(_) | Self::Mlp(_) => Preparing::Standardised,
+            Self::RbfSvm(settings) => {
+                settings.components.map_or(Preparing::Standardised, Preparing::Projected)
             }
-            Family::Knn => Preparing::Projected,
+            Self::Knn(settings) => Preparing::Projected(settings.components),
         }
     }
+}
+
+/// What `work` gives for each of `count` pieces, in order, on so many threads: which of them does
+/// a piece changes nothing. The first error in order is the answer.
+fn abreast<T: Send>(
+    threads: usize,
+    count: usize,
+    work: impl Fn(usize) -> Result<T, FitError> + Sync,
+) -> Result<Vec<T>, FitError> {
+    let threads = threads.clamp(1, count.max(1));
+    let (next, work) = (AtomicUsize::new(0), &work);
+    let take = || {
+        let mut done = Vec::new();
+        loop {
+            let piece = next.fetch_add(1, Ordering::Relaxed);
+            if count <= piece {
+                return done;
+            }
+            done.push((piece, work(piece)));
+        }
+    };
+    let mut done = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(take)).collect();
+        let mut done = take();
+        for other in others {
+            done.extend(other.join().expect("a fit does not panic"));
+        }
+        done
+    });
+    done.sort_by_key(|(piece, _)| *piece);
+    done.into_iter().map(|(_, piece)| piece).collect()
 }
 
 /// Fits a model.
@@ -201,10 +266,21 @@ impl Recipe {
 /// # Errors
 ///
 /// [`FitError::Stopped`] soon after [`Stop::ask`]; [`FitError::Empty`], [`FitError::Labels`],
-/// [`FitError::Class`] and [`FitError::OneClass`] for rows that teach nothing; the others where a
-/// family says so.
+/// [`FitError::Class`], [`FitError::Weights`] and [`FitError::OneClass`] for rows that teach nothing;
+/// [`FitError::TooLarge`] before much memory is taken; the others where a family says so.
 pub fn fit(recipe: &Recipe, lesson: &Lesson<'_>) -> Result<Model, FitError> {
     lesson.check()?;
+    let Some(counted) = Counted::of(lesson)? else {
+        return fit_counted(recipe, &Lesson { weights: None, ..*lesson });
+    };
+    let lesson = &counted.lesson(lesson);
+    lesson.check()?;
+    fit_counted(recipe, lesson)
+}
+
+/// Fits a model to rows all of which count something.
+fn fit_counted(recipe: &Recipe, lesson: &Lesson<'_>) -> Result<Model, FitError> {
+    memory::check(recipe, lesson)?;
     match recipe {
         Recipe::Knn(settings) => Ok(Model::Knn(knn::fit(settings, lesson)?)),
         Recipe::Ridge(settings) => Ok(Model::Linear(ridge::fit(settings, lesson)?.lower())),

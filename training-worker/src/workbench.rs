@@ -17,8 +17,8 @@ use models::{
 use crate::{
     draw::hash,
     fit::{
-        FitError, Lesson, PrepareError, Preparing, Recipe, Stop, fit, knn, principal_components,
-        ridge, standardise,
+        FitError, Lesson, PrepareError, Preparing, Recipe, Stop, fit, principal_components, ridge,
+        standardise,
     },
     material::{Lessons, Material},
     panel::Opinion,
@@ -100,27 +100,32 @@ impl Ground {
                 let samples = preparation.features(&self.samples).map_err(BenchError::Lowered)?;
                 (preparation, Arc::new(samples))
             }
-            Preparing::Projected => {
+            Preparing::Projected(most) => {
                 let standardised = Recipe::Ridge(ridge::Settings::default());
                 let (mut preparation, samples) = self.prepare(&standardised)?;
-                let most = match recipe {
-                    Recipe::Knn(settings) => settings.components,
-                    Recipe::Ridge(_)
-                    | Recipe::Forest(_)
-                    | Recipe::LinearSvm(_)
-                    | Recipe::RbfSvm(_)
-                    | Recipe::Mlp(_)
-                    | Recipe::Boosted(_) => knn::Settings::default().components,
-                };
-                let project = principal_components(&samples, most).map_err(BenchError::Prepare)?;
-                let last = Preparation { steps: vec![project] };
+                if samples.width() <= most {
+                    // To turn all columns would change no distance.
+                    return Ok((preparation, samples));
+                }
+                let found = principal_components(&samples, most).map_err(BenchError::Prepare)?;
+                let last = Preparation { steps: vec![found.project] };
                 let samples = last.features(&samples).map_err(BenchError::Lowered)?;
                 preparation.steps.extend(last.steps);
                 (preparation, Arc::new(samples))
             }
         };
         self.prepared.insert(kind, prepared.clone());
+        self.forget_projections(kind);
         Ok(prepared)
+    }
+
+    /// A search tries many projections of the same rows; a few are kept, `newest` among them.
+    fn forget_projections(&mut self, newest: Preparing) {
+        let projected = |kind: &&Preparing| matches!(kind, Preparing::Projected(_));
+        while PROJECTIONS_MAX < self.prepared.keys().filter(projected).count() {
+            let oldest = self.prepared.keys().filter(projected).find(|&&it| it != newest).copied();
+            oldest.and_then(|oldest| self.prepared.remove(&oldest));
+        }
     }
 
     /// Fits a model of `classes` classes; `relabel` says what a row of a class is called.
@@ -134,12 +139,15 @@ impl Ground {
         let (preparation, samples) = self.prepare(recipe)?;
         let labels: Vec<u16> = self.labels.iter().copied().map(relabel).collect();
         let Effort { seed, threads, stop } = *effort;
-        let lesson = Lesson { samples: &samples, labels: &labels, classes, seed, threads, stop };
+        let lesson = Lesson { seed, threads, ..Lesson::new(&samples, &labels, classes, stop) };
         let family = recipe.family();
         let model = fit(recipe, &lesson).map_err(|source| BenchError::Fit { family, source })?;
         Ok((preparation, model))
     }
 }
+
+/// Projections of the same rows that are kept.
+const PROJECTIONS_MAX: usize = 3;
 
 /// How a fit is done.
 #[derive(Clone, Copy)]

@@ -48,7 +48,7 @@ fn features(rows: &[Vec<f64>]) -> Features {
 fn fitted(recipe: &Recipe, rows: &[Vec<f64>], labels: &[u16]) -> Model {
     let samples = features(rows);
     let stop = Stop::default();
-    let lesson = Lesson { samples: &samples, labels, classes: 2, seed: 1, threads: 1, stop: &stop };
+    let lesson = Lesson::new(&samples, labels, 2, &stop);
     fit(recipe, &lesson).unwrap()
 }
 
@@ -60,6 +60,16 @@ fn answers(model: &Model, rows: &[Vec<f64>]) -> Vec<u16> {
 /// The share of places where two lists agree.
 fn share(a: &[u16], b: &[u16]) -> f64 {
     a.iter().zip(b).filter(|(a, b)| a == b).count() as f64 / a.len() as f64
+}
+
+/// The variance of all columns together.
+fn variance(rows: &[Vec<f64>]) -> f64 {
+    let count = rows.len() as f64;
+    let of = |column: usize| {
+        let mean = rows.iter().map(|row| row[column]).sum::<f64>() / count;
+        rows.iter().map(|row| (row[column] - mean).powi(2)).sum::<f64>() / count
+    };
+    (0..WIDTH).map(of).sum()
 }
 
 fn matrix(rows: &[Vec<f64>]) -> DenseMatrix<f64> {
@@ -111,9 +121,14 @@ fn ridge_answers_as_smartcore_does() {
 #[test]
 fn the_rbf_svm_answers_as_linfa_does() {
     let ((rows, labels), (asked, _)) = (rings(300, 1), rings(400, 2));
-    let settings =
-        rbf_svm::Settings { gamma: 2.0, cost: 5.0, tolerance: 1e-3, ..Default::default() };
-    let gamma = 2.0 / WIDTH as f64;
+    let gamma = 0.5;
+    // Ours is in shares of the variance of all columns together.
+    let settings = rbf_svm::Settings {
+        gamma: gamma * variance(&rows),
+        cost: 5.0,
+        tolerance: 1e-3,
+        ..Default::default()
+    };
     let ours = answers(&fitted(&Recipe::RbfSvm(settings), &rows, &labels), &asked);
     let targets: Array1<bool> = labels.iter().map(|&label| label == 1).collect();
     let peer = linfa_svm::Svm::<f64, bool>::params()

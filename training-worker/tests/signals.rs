@@ -43,8 +43,7 @@ impl Parts {
         let samples = preparation.features(&self.training.0).unwrap();
         let classes = usize::from(*self.training.1.iter().max().unwrap()) + 1;
         let (labels, stop) = (&self.training.1, Stop::default());
-        let lesson =
-            Lesson { samples: &samples, labels, classes, seed: 1, threads: 1, stop: &stop };
+        let lesson = Lesson::new(&samples, labels, classes, &stop);
         let model = fit(&Recipe::of(family), &lesson).unwrap();
         let (mut scores, mut buffers) = (vec![0.0; classes], Buffers::default());
         let right = |(row, label): &(&[f32], &u16)| {

@@ -42,6 +42,19 @@ impl Bins {
         &self.columns[column * self.rows..][..self.rows]
     }
 
+    /// How many rows there are.
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The bin of `column` that most rows are in; of equal ones the lowest.
+    pub(super) fn commonest(&self, column: usize) -> u8 {
+        let mut filled = [0_u32; 256];
+        self.column(column).iter().for_each(|&bin| filled[usize::from(bin)] += 1);
+        let bins = (0..=u8::MAX).rev();
+        bins.max_by_key(|&bin| filled[usize::from(bin)]).unwrap_or(0)
+    }
+
     /// How many bins `column` has; 1 when it is constant.
     pub(super) fn count(&self, column: usize) -> usize {
         self.cuts[column].len() + 1

@@ -3,8 +3,11 @@
 //! Source: XGBoost (Chen and Guestrin, KDD 2016) for the second-order gain, LightGBM (Ke et al.,
 //! NeurIPS 2017) for bins and for the larger child's histogram as the difference of two others.
 
+mod entries;
+
 use models::member::Boosted;
 
+use self::entries::Entries;
 use super::{
     FitError, Lesson,
     bins::Bins,
@@ -24,9 +27,9 @@ pub struct Settings {
     pub rate: f64,
     /// Bins per column.
     pub bins: usize,
-    /// Share of the columns that a tree may look at.
+    /// Share of the columns that the trees of a round may look at.
     pub columns: f64,
-    /// Fewest columns that a tree may look at.
+    /// Fewest columns that they may look at.
     pub columns_min: usize,
     /// Added to the curvature of a leaf, against leaves of few rows.
     pub lambda: f64,
@@ -37,15 +40,28 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            rounds: 80,
-            depth: 5,
-            rate: 0.2,
+            rounds: 100,
+            depth: 6,
+            rate: 0.3,
             bins: 64,
             columns: 0.15,
             columns_min: 16,
             lambda: 1.0,
             curvature_min: 1.0,
         }
+    }
+}
+
+impl Settings {
+    /// How many of `width` columns the trees of a round look at.
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a share of a width is small and positive"
+    )]
+    pub(super) fn columns_in(&self, width: usize) -> usize {
+        ((width as f64 * self.columns).ceil() as usize).max(self.columns_min).min(width)
     }
 }
 
@@ -79,9 +95,10 @@ pub(super) fn fit(settings: &Settings, lesson: &Lesson<'_>) -> Result<Fitted, Fi
     let bins = Bins::new(lesson.samples, settings.bins);
     let counts = lesson.counts();
     #[expect(clippy::cast_precision_loss, reason = "counts of rows in memory")]
-    let base: Vec<f32> = counts
-        .iter()
-        .map(|&count| if count == 0 { ABSENT } else { (count as f32 / n as f32).ln() })
+    let base: Vec<f32> = lesson
+        .shares()
+        .into_iter()
+        .map(|share| if share == 0.0 { ABSENT } else { narrow((share / n as f64).ln()) })
         .collect();
     let mut scores: Vec<f32> = std::iter::repeat_n(&base, n).flatten().copied().collect();
     let mut shares = vec![0.0_f32; n * classes];
@@ -89,6 +106,7 @@ pub(super) fn fit(settings: &Settings, lesson: &Lesson<'_>) -> Result<Fitted, Fi
     let mut grower = Grower::new(settings, lesson, &bins);
     for round in 0..settings.rounds {
         softmax(&scores, &mut shares, classes);
+        grower.begin(hash(&[lesson.seed, round as u64]));
         for class in 0..classes {
             lesson.stop.check()?;
             if counts[class] == 0 {
@@ -98,10 +116,11 @@ pub(super) fn fit(settings: &Settings, lesson: &Lesson<'_>) -> Result<Fitted, Fi
             for (row, pair) in pairs.iter_mut().enumerate() {
                 let share = shares[row * classes + class];
                 let target = if usize::from(lesson.labels[row]) == class { 1.0 } else { 0.0 };
-                *pair = [share - target, (2.0 * share * (1.0 - share)).max(1e-12)];
+                let weight = lesson.weight(row);
+                let curvature = (2.0 * share * (1.0 - share)).max(1e-12);
+                *pair = [weight * (share - target), weight * curvature];
             }
-            let seed = hash(&[lesson.seed, round as u64, class as u64]);
-            grower.grow(&pairs, seed, |row, value| scores[row * classes + class] += value);
+            grower.grow(&pairs, |row, value| scores[row * classes + class] += value);
         }
     }
     if scores.iter().any(|score| !score.is_finite()) {
@@ -139,15 +158,13 @@ struct Grower<'a> {
     leaves: Vec<f32>,
     rows: Vec<u32>,
     spare: Vec<u32>,
-    gathered: Vec<Pair>,
-    /// All columns that are not constant; those of the current tree stand first.
+    /// All columns that are not constant.
     columns: Vec<usize>,
-    /// How many columns a tree looks at.
+    /// How many of them the trees of a round look at.
     tries: usize,
+    entries: Entries,
     /// Histograms that are free to be used again.
     free: Vec<Vec<Pair>>,
-    /// Bins of the widest column.
-    stride: usize,
 }
 
 /// A node with its rows and their sums.
@@ -170,13 +187,6 @@ struct Cut {
 impl<'a> Grower<'a> {
     fn new(settings: &'a Settings, lesson: &Lesson<'_>, bins: &'a Bins) -> Self {
         let columns: Vec<usize> = (0..bins.width()).filter(|&it| 1 < bins.count(it)).collect();
-        #[expect(
-            clippy::cast_precision_loss,
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a share of a width is small and positive"
-        )]
-        let tries = (columns.len() as f64 * settings.columns).ceil() as usize;
         Self {
             settings,
             bins,
@@ -184,11 +194,10 @@ impl<'a> Grower<'a> {
             leaves: vec![0.0],
             rows: (0..index32(lesson.samples.len())).collect(),
             spare: Vec::new(),
-            gathered: Vec::new(),
-            tries: tries.max(settings.columns_min).min(columns.len()),
+            tries: settings.columns_in(columns.len()),
             columns,
+            entries: Entries::new(bins),
             free: Vec::new(),
-            stride: (0..bins.width()).map(|it| bins.count(it)).max().unwrap_or(1),
         }
     }
 
@@ -198,12 +207,18 @@ impl<'a> Grower<'a> {
         self.growing.end(root, 0);
     }
 
-    fn grow(&mut self, pairs: &[Pair], seed: u64, mut add: impl FnMut(usize, f32)) {
+    /// Chooses the columns of a round.
+    fn begin(&mut self, seed: u64) {
+        let mut columns = self.columns.clone();
+        Draw::new(seed).choose(&mut columns, self.tries);
+        columns.truncate(self.tries);
+        columns.sort_unstable();
+        self.entries.take_up(self.bins, &columns);
+    }
+
+    fn grow(&mut self, pairs: &[Pair], mut add: impl FnMut(usize, f32)) {
         let rows = self.rows.len();
         // In order, so that a tree does not depend on the one before it.
-        self.columns.sort_unstable();
-        Draw::new(seed).choose(&mut self.columns, self.tries);
-        self.columns[..self.tries].sort_unstable();
         self.rows.sort_unstable();
         let node = self.growing.plant();
         let mut sum = [0.0_f64; 2];
@@ -227,7 +242,9 @@ impl<'a> Grower<'a> {
                 self.growing.end(node.node, self.leaves.len());
                 self.leaves.push(value);
                 self.rows[node.start..node.end].iter().for_each(|&row| add(at(row), value));
-                self.free.push(histogram);
+                if !histogram.is_empty() {
+                    self.free.push(histogram);
+                }
                 continue;
             };
             self.part(node, cut, histogram, pairs, &mut waiting);
@@ -269,23 +286,10 @@ impl<'a> Grower<'a> {
         waiting.push((small, counted));
     }
 
-    /// The sums of slope and curvature in each bin of each column of the tree.
     fn histogram(&mut self, node: &Node, pairs: &[Pair]) -> Vec<Pair> {
         let mut histogram = self.free.pop().unwrap_or_default();
-        histogram.clear();
-        histogram.resize(self.tries * self.stride, [0.0; 2]);
         let rows = &self.rows[node.start..node.end];
-        self.gathered.clear();
-        self.gathered.extend(rows.iter().map(|&row| pairs[at(row)]));
-        let columns = &self.columns[..self.tries];
-        for (sums, &column) in histogram.chunks_exact_mut(self.stride).zip(columns) {
-            let bytes = self.bins.column(column);
-            for (&row, pair) in rows.iter().zip(&self.gathered) {
-                let sum = &mut sums[usize::from(bytes[at(row)])];
-                sum[0] += pair[0];
-                sum[1] += pair[1];
-            }
-        }
+        self.entries.count(rows, pairs, node.sum, &mut histogram);
         histogram
     }
 
@@ -295,8 +299,7 @@ impl<'a> Grower<'a> {
         let worth = |slope: f64, curvature: f64| slope * slope / (curvature + lambda);
         let whole = worth(sum[0], sum[1]);
         let mut best: Option<Cut> = None;
-        let columns = &self.columns[..self.tries];
-        for (sums, &column) in histogram.chunks_exact(self.stride).zip(columns) {
+        for (column, sums) in self.entries.columns(histogram) {
             let mut left = [0.0_f64; 2];
             let last = self.bins.count(column) - 1;
             for (bin, pair) in (0_u8..=u8::MAX).zip(&sums[..last]) {

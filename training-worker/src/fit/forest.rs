@@ -7,7 +7,7 @@
 use models::member::Forest;
 
 use super::{
-    FitError, Lesson,
+    FitError, Lesson, abreast,
     bins::Bins,
     matrix::index32,
     trees::{Growing, at, part},
@@ -54,25 +54,8 @@ impl Fitted {
 
 pub(super) fn fit(settings: &Settings, lesson: &Lesson<'_>) -> Result<Fitted, FitError> {
     let bins = Bins::new(lesson.samples, settings.bins);
-    let threads = lesson.threads.clamp(1, settings.trees.max(1));
-    let grow = |tree: usize| grow(settings, lesson, &bins, tree);
-    let mut grown: Vec<(usize, Result<Tree, FitError>)> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (1..threads)
-            .map(|first| {
-                scope.spawn(move || {
-                    (first..settings.trees).step_by(threads).map(|it| (it, grow(it))).collect()
-                })
-            })
-            .collect();
-        let mut all: Vec<_> =
-            (0..settings.trees).step_by(threads).map(|it| (it, grow(it))).collect();
-        for worker in workers {
-            let part: Vec<_> = worker.join().expect("growing a tree does not panic");
-            all.extend(part);
-        }
-        all
-    });
-    grown.sort_by_key(|(tree, _)| *tree);
+    let grown =
+        abreast(lesson.threads, settings.trees, |tree| grow(settings, lesson, &bins, tree))?;
 
     let classes = lesson.classes;
     let mut growing = Growing::default();
@@ -80,8 +63,7 @@ pub(super) fn fit(settings: &Settings, lesson: &Lesson<'_>) -> Result<Fitted, Fi
     for class in 0..classes {
         leaves[class * classes + class] = 1.0;
     }
-    for (_, tree) in grown {
-        let tree = tree?;
+    for tree in grown {
         // Payloads of pure leaves are classes; the mixed ones move behind those of earlier trees.
         let mixed = leaves.len() / classes - classes;
         growing.append(&tree.growing, |payload| {
@@ -120,7 +102,7 @@ fn grow(
     tree: usize,
 ) -> Result<Tree, FitError> {
     let seed = hash(&[lesson.seed, tree as u64]);
-    let mut rows = bootstrap(seed, lesson.samples.len());
+    let mut rows = bootstrap(seed, lesson);
     let mut growing = Growing::default();
     let mut mixed = Vec::new();
     let mut search = Search::new(settings, lesson, bins);
@@ -149,19 +131,27 @@ fn grow(
     Ok(Tree { growing, mixed })
 }
 
-/// Each row as often as a Poisson draw with mean 1 says (Oza and Russell, 2001): like drawing rows
-/// with replacement, but a row's share does not depend on the others.
-fn bootstrap(seed: u64, rows: usize) -> Vec<u32> {
+/// Each row as often as a Poisson draw with its weight as the mean says (Oza and Russell, 2001): like
+/// drawing rows with replacement, but a row's share does not depend on the others.
+fn bootstrap(seed: u64, lesson: &Lesson<'_>) -> Vec<u32> {
+    let rows = lesson.samples.len();
     let mut drawn = Vec::with_capacity(rows + rows / 8);
     for row in 0..index32(rows) {
-        let mut left = Draw::new(hash(&[seed, u64::from(row)])).unit();
-        let mut share = (-1.0_f64).exp();
-        let mut times = 0.0;
-        while share <= left && times < 8.0 {
-            left -= share;
-            times += 1.0;
-            share /= times;
-            drawn.push(row);
+        let mut draw = Draw::new(hash(&[seed, u64::from(row)]));
+        // A large mean in parts, of which each is small enough for the powers below.
+        let mut mean = f64::from(lesson.weight(at(row)));
+        while 0.0 < mean {
+            let part = mean.min(1.0);
+            mean -= part;
+            let mut left = draw.unit();
+            let mut share = (-part).exp();
+            let mut times = 0.0;
+            while share <= left && times < 8.0 {
+                left -= share;
+                times += 1.0;
+                share *= part / times;
+                drawn.push(row);
+            }
         }
     }
     if drawn.is_empty() {

@@ -69,8 +69,9 @@ pub(super) fn fit(settings: &Settings, lesson: &Lesson<'_>) -> Result<Fitted, Fi
 /// The planes between each class and the rest, while they are found.
 struct Planes<'a> {
     lesson: &'a Lesson<'a>,
-    /// `|x|² + 1 + diagonal` of each row.
+    /// `|x|² + 1` and the diagonal of each row.
     curvatures: Vec<f32>,
+    /// One over twice what a row inside the margin costs, for a row that counts 1.
     diagonal: f32,
     /// `[n, classes]`.
     alphas: Vec<f32>,
@@ -101,7 +102,9 @@ impl<'a> Planes<'a> {
         let (n, width) = (lesson.samples.len(), lesson.samples.width());
         let diagonal = 0.5 / settings.cost;
         let mut curvatures = vectorised(Squares { rows: lesson.samples.values(), width });
-        curvatures.iter_mut().for_each(|square| *square += 1.0 + diagonal);
+        for (row, square) in curvatures.iter_mut().enumerate() {
+            *square += 1.0 + diagonal / lesson.weight(row);
+        }
         let counts = lesson.counts();
         let moving = (0..lesson.classes).filter(|&class| 0 < counts[class]).map(Moving::new);
         Self {
@@ -174,6 +177,7 @@ impl NullaryFnOnce for Pass<'_, '_> {
         for &row in &planes.order {
             let x = planes.lesson.samples.row(row);
             let label = usize::from(planes.lesson.labels[row]);
+            let diagonal = planes.diagonal / planes.lesson.weight(row);
             for moving in &mut planes.moving {
                 let class = moving.class;
                 let at = row * classes + class;
@@ -184,7 +188,7 @@ impl NullaryFnOnce for Pass<'_, '_> {
                 let side = if label == class { 1.0 } else { -1.0 };
                 let alpha = planes.alphas[at];
                 let score = dot(weights, x) + planes.bias[class];
-                let slope = side * score - 1.0 + planes.diagonal * alpha;
+                let slope = side * score - 1.0 + diagonal * alpha;
                 let projected = if alpha == 0.0 {
                     if moving.aside_above < slope {
                         planes.aside[at] = true;

@@ -1,6 +1,12 @@
 //! Dense products over row-major slices: the one door to the linear algebra library.
 
-use faer::{Accum, MatMut, MatRef, Par, linalg::matmul::matmul};
+use faer::{
+    Accum, MatMut, MatRef, Par,
+    linalg::matmul::{
+        matmul,
+        triangular::{self, BlockStructure},
+    },
+};
 pub(super) use pulp::NullaryFnOnce;
 
 /// `[rows, columns]` of a row-major slice.
@@ -22,25 +28,65 @@ pub(super) fn multiply<T: faer::traits::ComplexField>(
     matmul(out, Accum::Replace, a, b, T::one_impl(), Par::Seq);
 }
 
-/// Rows multiplied at once where a sum over all rows is wanted: they stay in the cache, and the sum
-/// of so few products loses nothing in single precision.
-const BLOCK_ROWS: usize = 256;
+/// `out += a · b`.
+pub(super) fn add_product<T: faer::traits::ComplexField>(
+    out: MatMut<'_, T>,
+    a: MatRef<'_, T>,
+    b: MatRef<'_, T>,
+) {
+    matmul(out, Accum::Add, a, b, T::one_impl(), Par::Seq);
+}
+
+/// The lower triangle of `out = a · b`, which is symmetric: half the work. What stands above the
+/// diagonal of `out` afterwards means nothing.
+fn multiply_lower(out: MatMut<'_, f32>, a: MatRef<'_, f32>, b: MatRef<'_, f32>) {
+    triangular::matmul(
+        out,
+        BlockStructure::TriangularLower,
+        Accum::Replace,
+        a,
+        BlockStructure::Rectangular,
+        b,
+        BlockStructure::Rectangular,
+        1.0,
+        Par::Seq,
+    );
+}
+
+/// Rows multiplied at once where a sum over all rows is wanted: enough that adding up the products
+/// costs little, few enough that single precision loses little.
+const BLOCK_ROWS: usize = 768;
 
 /// `xᵀ · x` in double precision, where `x` is `rows` (`[n, width]`) with `mean` taken from each.
 pub(super) fn gram(rows: &[f32], mean: &[f64]) -> Vec<f64> {
+    weighted_gram(rows, mean, |_| 1.0)
+}
+
+/// [`gram`] of rows that count `weight` each.
+pub(super) fn weighted_gram(rows: &[f32], mean: &[f64], weight: impl Fn(usize) -> f32) -> Vec<f64> {
     let width = mean.len();
     let mut sum = vec![0.0_f64; width * width];
     let mut part = vec![0.0_f32; width * width];
-    let mut centred = Vec::with_capacity(BLOCK_ROWS * width);
-    for block in rows.chunks(BLOCK_ROWS * width) {
+    let mut centred = Vec::with_capacity(BLOCK_ROWS.min(rows.len() / width) * width);
+    for (first, block) in rows.chunks(BLOCK_ROWS * width).enumerate() {
         centred.clear();
-        for row in block.chunks_exact(width) {
-            centred.extend(row.iter().zip(mean).map(|(&x, mean)| narrow(f64::from(x) - mean)));
+        for (at, row) in block.chunks_exact(width).enumerate() {
+            let root = f64::from(weight(first * BLOCK_ROWS + at)).sqrt();
+            let values = row.iter().zip(mean);
+            centred.extend(values.map(|(&x, mean)| narrow(root * (f64::from(x) - mean))));
         }
         let block = view(&centred, block.len() / width, width);
-        multiply(view_mut(&mut part, width, width), block.transpose(), block);
-        for (sum, &part) in sum.iter_mut().zip(&part) {
-            *sum += f64::from(part);
+        multiply_lower(view_mut(&mut part, width, width), block.transpose(), block);
+        for at in 0..width {
+            let lower = at * width..at * width + at + 1;
+            for (sum, &part) in sum[lower.clone()].iter_mut().zip(&part[lower]) {
+                *sum += f64::from(part);
+            }
+        }
+    }
+    for row in 0..width {
+        for column in 0..row {
+            sum[column * width + row] = sum[row * width + column];
         }
     }
     sum
@@ -56,6 +102,25 @@ pub(super) fn means(rows: &[f32], width: usize) -> Vec<f64> {
     }
     #[expect(clippy::cast_precision_loss, reason = "a count of rows in memory")]
     let count = (rows.len() / width).max(1) as f64;
+    sums.iter_mut().for_each(|sum| *sum /= count);
+    sums
+}
+
+/// [`means`] of rows that count `weight` each, 1 on average.
+pub(super) fn weighted_means(
+    rows: &[f32],
+    width: usize,
+    weight: impl Fn(usize) -> f32,
+) -> Vec<f64> {
+    let mut sums = vec![0.0_f64; width];
+    let mut count = 0.0;
+    for (at, row) in rows.chunks_exact(width).enumerate() {
+        let weight = f64::from(weight(at));
+        count += weight;
+        for (sum, &value) in sums.iter_mut().zip(row) {
+            *sum += weight * f64::from(value);
+        }
+    }
     sums.iter_mut().for_each(|sum| *sum /= count);
     sums
 }

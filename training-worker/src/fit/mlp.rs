@@ -18,6 +18,8 @@ pub struct Settings {
     pub hidden: Vec<usize>,
     /// Passes over the rows.
     pub passes: usize,
+    /// Most rows shown in all passes together: many rows need fewer passes.
+    pub seen_max: usize,
     /// Fewest steps, so that a few rows are seen often enough.
     pub steps_min: usize,
     /// Rows of a mini-batch.
@@ -39,6 +41,7 @@ impl Default for Settings {
         Self {
             hidden: vec![192],
             passes: 24,
+            seen_max: 460_000,
             steps_min: 600,
             batch: 128,
             rate: 1e-3,
@@ -164,7 +167,8 @@ pub(super) fn fit(settings: &Settings, lesson: &Lesson<'_>) -> Result<Fitted, Fi
     }
     let batch = settings.batch.clamp(1, n);
     let per_pass = n.div_ceil(batch);
-    let passes = settings.passes.max(settings.steps_min.div_ceil(per_pass));
+    let passes = settings.passes.min(settings.seen_max / n).max(1);
+    let passes = passes.max(settings.steps_min.div_ceil(per_pass));
     let steps = (passes * per_pass) as f64;
     let mut order: Vec<usize> = (0..n).collect();
     let mut rows = Vec::with_capacity(batch * width);
@@ -276,10 +280,11 @@ fn aim(layers: &mut [Layer], lesson: &Lesson<'_>, chosen: &[usize], smoothing: f
             sum += *slope;
         }
         let label = usize::from(lesson.labels[row]);
-        loss -= (slopes[label] / sum).max(f32::MIN_POSITIVE).ln();
+        let weight = lesson.weight(row);
+        loss -= weight * (slopes[label] / sum).max(f32::MIN_POSITIVE).ln();
         for (class, slope) in slopes.iter_mut().enumerate() {
             let target = share + if class == label { 1.0 - smoothing } else { 0.0 };
-            *slope = (*slope / sum - target) / count;
+            *slope = weight * (*slope / sum - target) / count;
         }
     }
     loss

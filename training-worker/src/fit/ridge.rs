@@ -9,7 +9,7 @@ use models::member::Linear;
 
 use super::{
     FitError, Lesson,
-    matrix::{gram, means, multiply, narrow, view, view_mut},
+    matrix::{multiply, narrow, view, view_mut, weighted_gram, weighted_means},
 };
 
 /// How strongly weights are kept small.
@@ -28,8 +28,6 @@ impl Default for Settings {
     }
 }
 
-/// Most bytes of the matrix that is solved.
-const MATRIX_BYTES_MAX: u64 = 1 << 30;
 /// A pivot below this share of the largest one means that the solution is noise.
 const PIVOT_SHARE_MIN: f64 = 1e-11;
 /// How often the regularisation is multiplied by ten before giving up.
@@ -67,12 +65,7 @@ impl Fitted {
 #[expect(clippy::cast_precision_loss, reason = "counts of rows in memory")]
 pub(super) fn fit(settings: &Settings, lesson: &Lesson<'_>) -> Result<Fitted, FitError> {
     let (n, width) = (lesson.samples.len(), lesson.samples.width());
-    let order = n.min(width) as u64;
-    let bytes = order.saturating_mul(order).saturating_mul(8);
-    if MATRIX_BYTES_MAX < bytes {
-        return Err(FitError::TooLarge { what: "the Gram matrix", bytes, limit: MATRIX_BYTES_MAX });
-    }
-    let mean = means(lesson.samples.values(), width);
+    let mean = weighted_means(lesson.samples.values(), width, |row| lesson.weight(row));
     let alpha = settings.alpha * n as f64;
     let weights =
         if width <= n { primal(lesson, &mean, alpha)? } else { dual(lesson, &mean, alpha)? };
@@ -81,9 +74,9 @@ pub(super) fn fit(settings: &Settings, lesson: &Lesson<'_>) -> Result<Fitted, Fi
     }
     let bias = weights
         .chunks_exact(width)
-        .zip(lesson.counts())
-        .map(|(weights, count)| {
-            let target = 2.0 * count as f64 / n as f64 - 1.0;
+        .zip(lesson.shares())
+        .map(|(weights, share)| {
+            let target = 2.0 * share / n as f64 - 1.0;
             target - weights.iter().zip(&mean).map(|(w, m)| w * m).sum::<f64>()
         })
         .collect();
@@ -93,15 +86,16 @@ pub(super) fn fit(settings: &Settings, lesson: &Lesson<'_>) -> Result<Fitted, Fi
 /// `(XᵀX + αI) w = Xᵀy` on centred columns, for every class.
 fn primal(lesson: &Lesson<'_>, mean: &[f64], alpha: f64) -> Result<Vec<f64>, FitError> {
     let width = lesson.samples.width();
-    let matrix = gram(lesson.samples.values(), mean);
+    let matrix = weighted_gram(lesson.samples.values(), mean, |row| lesson.weight(row));
     lesson.stop.check()?;
     // Xᵀy for targets of ±1 is twice the sum over the class less the sum over all; centring the
     // columns takes away what the mean of the targets would add.
     let mut right = vec![0.0_f64; lesson.classes * width];
-    for (row, &label) in lesson.samples.rows().zip(lesson.labels) {
+    for (at, (row, &label)) in lesson.samples.rows().zip(lesson.labels).enumerate() {
+        let twice = 2.0 * f64::from(lesson.weight(at));
         let sums = &mut right[usize::from(label) * width..][..width];
         for ((sum, &value), mean) in sums.iter_mut().zip(row).zip(mean) {
-            *sum += 2.0 * (f64::from(value) - mean);
+            *sum += twice * (f64::from(value) - mean);
         }
     }
     solve(matrix, width, alpha, &right, lesson.classes)
@@ -111,20 +105,26 @@ fn primal(lesson: &Lesson<'_>, mean: &[f64], alpha: f64) -> Result<Vec<f64>, Fit
 #[expect(clippy::cast_precision_loss, reason = "counts of rows in memory")]
 fn dual(lesson: &Lesson<'_>, mean: &[f64], alpha: f64) -> Result<Vec<f64>, FitError> {
     let (n, width) = (lesson.samples.len(), lesson.samples.width());
+    // Rows and targets times the root of what a row counts.
+    let roots: Vec<f64> = (0..n).map(|row| f64::from(lesson.weight(row)).sqrt()).collect();
     let centred: Vec<f64> = lesson
         .samples
         .rows()
-        .flat_map(|row| row.iter().zip(mean).map(|(&value, mean)| f64::from(value) - mean))
+        .zip(&roots)
+        .flat_map(|(row, root)| {
+            row.iter().zip(mean).map(move |(&value, mean)| root * (f64::from(value) - mean))
+        })
         .collect();
     let centred = view(&centred, n, width);
     let mut matrix = vec![0.0_f64; n * n];
     multiply(view_mut(&mut matrix, n, n), centred, centred.transpose());
     lesson.stop.check()?;
     let mut right = vec![0.0_f64; lesson.classes * n];
-    for (class, (targets, count)) in right.chunks_exact_mut(n).zip(lesson.counts()).enumerate() {
-        let mean = 2.0 * count as f64 / n as f64 - 1.0;
-        for (target, &label) in targets.iter_mut().zip(lesson.labels) {
-            *target = if usize::from(label) == class { 1.0 - mean } else { -1.0 - mean };
+    for (class, (targets, share)) in right.chunks_exact_mut(n).zip(lesson.shares()).enumerate() {
+        let mean = 2.0 * share / n as f64 - 1.0;
+        for ((target, &label), root) in targets.iter_mut().zip(lesson.labels).zip(&roots) {
+            let side = if usize::from(label) == class { 1.0 } else { -1.0 };
+            *target = root * (side - mean);
         }
     }
     let solution = solve(matrix, n, alpha, &right, lesson.classes)?;

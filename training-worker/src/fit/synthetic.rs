@@ -35,14 +35,7 @@ pub(super) fn clouds(rows: usize, width: usize, classes: usize, seed: u64) -> Cl
 
 impl Clouds {
     pub(super) fn lesson<'a>(&'a self, stop: &'a Stop) -> Lesson<'a> {
-        Lesson {
-            samples: &self.samples,
-            labels: &self.labels,
-            classes: self.classes,
-            seed: 1,
-            threads: 1,
-            stop,
-        }
+        Lesson::new(&self.samples, &self.labels, self.classes, stop)
     }
 
     /// The share of rows that `model` names rightly.
@@ -68,18 +61,39 @@ pub(super) fn scores(model: &Model, row: &[f32], classes: usize) -> Vec<f32> {
     out
 }
 
-/// Thousands of inputs to compare two ways of computing with: points like those of training, points
+/// What a number can be at most, at least and just so.
+const EDGES: [f32; 13] = [
+    0.0,
+    -0.0,
+    f32::MIN_POSITIVE,
+    -f32::MIN_POSITIVE,
+    1e-40,
+    -1e-45,
+    -1.5,
+    3.0,
+    1e6,
+    -1e6,
+    1e30,
+    f32::MAX,
+    f32::MIN,
+];
+
+/// Beyond this, sums of products leave single precision, and which way of adding them up overflows
+/// first says nothing.
+pub(super) const COMPARABLE: f32 = 1e30;
+
+/// Ten thousand inputs and more to compare two ways of computing with: points like those of training, points
 /// far away, and the edges of what a number can be.
 pub(super) fn inputs(width: usize) -> Vec<Vec<f32>> {
     let mut draw = Draw::new(99);
     let mut inputs: Vec<Vec<f32>> = Vec::new();
     for scale in [1.0, 3.0, 100.0] {
-        for _ in 0..1000 {
+        for _ in 0..3_400 {
             let row = (0..width).map(|_| super::matrix::narrow(draw.normal() * scale));
             inputs.push(row.collect());
         }
     }
-    for edge in [0.0, -0.0, f32::MIN_POSITIVE, 1e-40, -1.5, 3.0, 1e6, -1e6] {
+    for edge in EDGES {
         inputs.push(vec![edge; width]);
         let mut one = vec![0.25; width];
         one[0] = edge;

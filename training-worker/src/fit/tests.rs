@@ -7,13 +7,13 @@ use super::{
     FitError, Lesson, Recipe, Stop, boosted, fit, forest, linear_svm,
     matrix::narrow,
     mlp, rbf_svm, ridge,
-    synthetic::{clouds, inputs, scores, vote},
+    synthetic::{COMPARABLE, clouds, inputs, scores, vote},
 };
 
 const WIDTH: usize = 6;
 
 /// Settings that are quick, for every family.
-fn quick(family: Family) -> Recipe {
+pub(super) fn quick(family: Family) -> Recipe {
     match Recipe::of(family) {
         Recipe::Forest(settings) => Recipe::Forest(forest::Settings { trees: 20, ..settings }),
         Recipe::Boosted(settings) => Recipe::Boosted(boosted::Settings { rounds: 20, ..settings }),
@@ -24,6 +24,11 @@ fn quick(family: Family) -> Recipe {
             same
         }
     }
+}
+
+#[test]
+fn what_is_lowered_is_compared_on_ten_thousand_inputs() {
+    assert!(10_000 <= inputs(WIDTH).len());
 }
 
 #[test]
@@ -58,7 +63,9 @@ fn a_class_without_rows_has_a_score_and_is_never_answered() {
     for family in Family::ALL {
         let model = fit(&quick(family), &lesson).unwrap();
         assert_eq!(model.check(WIDTH, 8), Ok(()), "{}", family.name());
-        for input in inputs(WIDTH) {
+        // Where scores overflow, every class may get the least there is.
+        let sane = |input: &Vec<f32>| input.iter().all(|value| value.abs() <= 1e6);
+        for input in inputs(WIDTH).into_iter().filter(sane) {
             assert_eq!(vote(&model, &input, 8).0 % 2, 0, "{} {input:?}", family.name());
         }
     }
@@ -68,8 +75,7 @@ fn a_class_without_rows_has_a_score_and_is_never_answered() {
 fn two_rows_are_enough_for_a_model() {
     let stop = Stop::default();
     let samples = Features::new(3, vec![1.0, 0.0, 5.0, -1.0, 0.0, 5.0]).unwrap();
-    let lesson =
-        Lesson { samples: &samples, labels: &[1, 0], classes: 2, seed: 1, threads: 1, stop: &stop };
+    let lesson = Lesson::new(&samples, &[1, 0], 2, &stop);
     for family in Family::ALL {
         let model = fit(&quick(family), &lesson).unwrap();
         assert_eq!(model.check(3, 2), Ok(()), "{}", family.name());
@@ -116,8 +122,7 @@ fn constant_columns_harm_no_family() {
     }
     let samples = Features::new(3, values).unwrap();
     let labels: Vec<u16> = (0..40).map(|row| row % 2).collect();
-    let lesson =
-        Lesson { samples: &samples, labels: &labels, classes: 2, seed: 1, threads: 1, stop: &stop };
+    let lesson = Lesson::new(&samples, &labels, 2, &stop);
     for family in Family::ALL {
         let model = fit(&quick(family), &lesson).unwrap();
         assert_eq!(vote(&model, &[1.0, 1.0, -1.0], 2).0, 1, "{}", family.name());
@@ -133,6 +138,10 @@ fn the_lowered_ridge_scores_as_the_double_precision_fit() {
     for input in inputs(WIDTH) {
         let size = input.iter().fold(1.0_f32, |most, value| most.max(value.abs()));
         for (lowered, own) in scores(&model, &input, 5).iter().zip(fitted.scores(&input)) {
+            assert!(lowered.is_finite(), "{input:?}");
+            if COMPARABLE < size {
+                continue;
+            }
             assert!((lowered - narrow(own)).abs() <= 1e-5 * size, "{lowered} {own} {input:?}");
         }
     }
@@ -166,8 +175,7 @@ fn ridge_regularises_more_strongly_rather_than_divide_by_nothing() {
     let values = (0_u8..20).flat_map(|row| [f32::from(row), f32::from(row)]).collect();
     let samples = Features::new(2, values).unwrap();
     let labels: Vec<u16> = (0..20).map(|row| u16::from(10 <= row)).collect();
-    let lesson =
-        Lesson { samples: &samples, labels: &labels, classes: 2, seed: 1, threads: 1, stop: &stop };
+    let lesson = Lesson::new(&samples, &labels, 2, &stop);
     let fitted = ridge::fit(&ridge::Settings { alpha: 0.0 }, &lesson).unwrap();
     let model = Model::Linear(fitted.lower());
     assert_eq!(vote(&model, &[1.0, 1.0], 2).0, 0);
@@ -198,6 +206,10 @@ fn the_lowered_linear_svm_is_the_plane_of_its_dual_solution() {
     for input in inputs(WIDTH) {
         let size = input.iter().fold(1.0_f32, |most, value| most.max(value.abs()));
         for (lowered, (weights, bias)) in scores(&model, &input, 3).iter().zip(&planes) {
+            assert!(lowered.is_finite(), "{input:?}");
+            if COMPARABLE < size {
+                continue;
+            }
             let own: f64 =
                 bias + weights.iter().zip(&input).map(|(w, &x)| w * f64::from(x)).sum::<f64>();
             assert!((lowered - narrow(own)).abs() <= 1e-4 * size, "{lowered} {own}");
@@ -340,8 +352,12 @@ fn the_lowered_mlp_scores_as_the_products_of_training() {
     let model = Model::Mlp(fitted.lower());
     for (input, own) in inputs(WIDTH).iter().zip(own.chunks_exact(4)) {
         let size = own.iter().fold(1.0_f32, |most, value| most.max(value.abs()));
+        let far = input.iter().any(|value| COMPARABLE < value.abs());
         for (lowered, own) in scores(&model, input, 4).iter().zip(own) {
-            assert!((lowered - own).abs() <= 1e-4 * size, "{lowered} {own} {input:?}");
+            assert!(lowered.is_finite(), "{input:?}");
+            if !far {
+                assert!((lowered - own).abs() <= 1e-4 * size, "{lowered} {own} {input:?}");
+            }
         }
     }
 }

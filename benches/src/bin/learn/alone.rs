@@ -3,11 +3,10 @@
 use std::fs;
 
 use models::{
-    ClassId, Confusion, Ensemble, Family, Features, Member, Parts, Preparation, Subset, Voting,
-    Weighted, bundle,
+    ClassId, Confusion, Ensemble, Family, Features, Member, Parts, Subset, Voting, Weighted, bundle,
 };
 use training_worker::{
-    fit::{Lesson, Preparing, Recipe, Stop, fit, principal_components, standardise},
+    fit::{Lesson, Stop, fit, prepare},
     plan::{self, Size},
 };
 
@@ -29,16 +28,10 @@ pub(crate) fn alone(folder: &Folder, family: Family) -> Result<Alone, Fault> {
     let size = Size { rows: samples.len(), width: samples.width(), classes };
     let recipe = plan::recipe(family, size);
     let (model, took) = measured(|| {
-        let (preparation, prepared) = prepare(&recipe, &samples)?;
+        let (preparation, prepared) = prepare(recipe.preparing(), &samples)?;
         let stop = Stop::default();
-        let lesson = Lesson {
-            samples: prepared.as_ref().unwrap_or(&samples),
-            labels: &labels,
-            classes,
-            seed: SEED,
-            threads: 1,
-            stop: &stop,
-        };
+        let rows = prepared.as_ref().unwrap_or(&samples);
+        let lesson = Lesson { seed: SEED, ..Lesson::new(rows, &labels, classes, &stop) };
         let model = fit(&recipe, &lesson)?;
         Ok::<_, Fault>((preparation, model))
     })?;
@@ -66,24 +59,6 @@ pub(crate) fn alone(folder: &Folder, family: Family) -> Result<Alone, Fault> {
         one_us: time(&ensemble, &tests, Subset::all(1)),
         kb: bytes.len() as f64 / 1024.0,
     })
-}
-
-/// What the recipe needs done to a sample, and the rows to which it was done; `None` when nothing.
-fn prepare(recipe: &Recipe, samples: &Features) -> Result<(Preparation, Option<Features>), Fault> {
-    let mut preparation = match recipe.preparing() {
-        Preparing::Nothing => return Ok((Preparation::default(), None)),
-        Preparing::Standardised | Preparing::Projected => {
-            Preparation { steps: vec![standardise(samples)] }
-        }
-    };
-    let mut prepared = preparation.features(samples)?;
-    if let (Preparing::Projected, Recipe::Knn(settings)) = (recipe.preparing(), recipe) {
-        let project = principal_components(&prepared, settings.components)?;
-        let last = Preparation { steps: vec![project] };
-        prepared = last.features(&prepared)?;
-        preparation.steps.extend(last.steps);
-    }
-    Ok((preparation, Some(prepared)))
 }
 
 /// Single answers of `subset`, ungated, as they are served: until the vote is decided.
