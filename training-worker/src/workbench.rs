@@ -22,6 +22,7 @@ use crate::{
     },
     material::{Lessons, Material},
     panel::Opinion,
+    search::THIN,
 };
 
 /// Why a member does not stand.
@@ -209,6 +210,9 @@ pub struct MemberMeasure {
     pub bytes: u64,
 }
 
+/// Fewer rows tell too little of a first member.
+const BRIEF_ROWS_MIN: usize = 2_000;
+
 /// Most scores that are kept of members of every family; of more, only the votes are.
 const SCORES_MAX: usize = 16 << 20;
 
@@ -267,8 +271,8 @@ impl Workbench {
     /// Fits one more member: without each fold, for votes about it, and on all rows, to
     /// serve. `clock` gives seconds since any fixed moment.
     ///
-    /// The first member is to serve at once: it is asked about the first fold only, by a fit on a part
-    /// of the other rows. The rest follows before another one stands.
+    /// The first member is to serve at once: it is asked about the first fold only, where there are many
+    /// rows by a fit on a part of the others. The rest follows before another one stands.
     ///
     /// # Errors
     ///
@@ -374,7 +378,13 @@ impl Workbench {
     ) -> Result<Opinion, BenchError> {
         let classes = self.material.schema.classes().len();
         let first = &self.material.folds[0];
-        let ground = self.thin.get_or_insert_with(|| Ground::of(&trial::thin(&first.lessons)));
+        // A part of the rows, where that is enough to tell: several times as many as columns.
+        let part = first.lessons.labels.len() / THIN;
+        let ground = if BRIEF_ROWS_MIN.max(5 * self.material.schema.width()) < part {
+            self.thin.get_or_insert_with(|| Ground::of(&trial::thin(&first.lessons)))
+        } else {
+            &mut self.folds[0]
+        };
         let fitted = ground.fit(recipe, classes, |class| class, effort)?;
         let (opinion, _) = self.ask(recipe.family(), fitted, &first.checks.samples)?;
         Ok(opinion)
