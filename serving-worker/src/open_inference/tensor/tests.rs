@@ -1,3 +1,5 @@
+//! What tensors say of themselves, and that no bytes from outside make reading them panic.
+
 use proptest::prelude::*;
 
 use super::*;
