@@ -12,11 +12,7 @@ pub(crate) fn kernels() -> Result<bool, String> {
 
 /// The whole path on real data: how soon the first revision serves, how good each one is.
 pub(crate) fn path() -> Result<bool, String> {
-    let mut build = step::cargo(&["build", "--release", "--package", "sensemble"]);
-    build.args(["--message-format", "json-render-diagnostics"]);
-    let (built, messages) = step::output(&mut build).map_err(|error| error.to_string())?;
-    let program = crate::golden::executable(&messages, "sensemble");
-    let (true, Some(program)) = (built, program) else { return Ok(false) };
+    let Some(program) = sensemble()? else { return Ok(false) };
     let mut path = step::cargo(&["run", "--quiet", "--package", "stories", "--example", "path"]);
     step::shown(path.env("SENSEMBLE_BIN", program)).map_err(|error| error.to_string())
 }
@@ -30,7 +26,37 @@ pub(crate) fn learn(words: &[&str]) -> Result<bool, String> {
         Ok(python) => run.arg("--python").arg(python),
         Err(reason) => run.arg("--without-peers").arg(reason),
     };
-    // Cargo runs it in the root of the workspace; files are named from where the chore was started.
+    pass(&mut run, words);
+    step::shown(&mut run).map_err(|error| error.to_string())
+}
+
+/// Our serving worker on the wire beside an empty server and those of others, which are installed
+/// first: `serve` of the benches says what it takes from `words`.
+pub(crate) fn serve(words: &[&str]) -> Result<bool, String> {
+    let Some(program) = sensemble()? else { return Ok(false) };
+    let mut run = step::cargo(&["run", "--release", "--quiet", "--package", "benches"]);
+    run.args(["--bin", "serve", "--", "--program"]).arg(program);
+    let pythons = || {
+        let python = |environment| peers::python(environment);
+        Ok([python(peers::PEERS)?, python(peers::SERVERS)?, python(peers::KSERVE)?])
+    };
+    match pythons() {
+        Ok::<_, String>([learning, serving, kserve]) => run
+            .arg("--learning")
+            .arg(learning)
+            .arg("--serving")
+            .arg(serving)
+            .arg("--kserve")
+            .arg(kserve),
+        Err(reason) => run.arg("--without-peers").arg(reason),
+    };
+    pass(&mut run, words);
+    step::shown(&mut run).map_err(|error| error.to_string())
+}
+
+/// Passes `words` on. Cargo runs programs in the root of the workspace; files are named from where the
+/// chore was started.
+fn pass(run: &mut std::process::Command, words: &[&str]) {
     let mut names_file = false;
     for &word in words {
         match std::env::current_dir() {
@@ -39,5 +65,13 @@ pub(crate) fn learn(words: &[&str]) -> Result<bool, String> {
         };
         names_file = ["--json", "--data", "--work", "--pictures"].contains(&word);
     }
-    step::shown(&mut run).map_err(|error| error.to_string())
+}
+
+/// The binary, built for release; `None` when it does not build.
+fn sensemble() -> Result<Option<String>, String> {
+    let mut build = step::cargo(&["build", "--release", "--package", "sensemble"]);
+    build.args(["--message-format", "json-render-diagnostics"]);
+    let (built, messages) = step::output(&mut build).map_err(|error| error.to_string())?;
+    let program = crate::golden::executable(&messages, "sensemble");
+    Ok(if built { program } else { None })
 }

@@ -25,6 +25,8 @@ cargo xtask CHORE
   bench         kernels, in a release build
   bench learn   our trainers beside scikit-learn, XGBoost and FLAML, which it installs under target/;
                 [--quick] [--json FILE] [--data DIR] [--sets NAME,NAME] [--pictures DIR]
+  bench serve   our serving worker on the wire beside an empty server, MLServer, KServe and ONNX Runtime, which
+                it installs under target/; [--quick] [--json FILE] [--data DIR] [--only PART,PART] [--soak MINUTES]
   bench path    the whole path on real data
   dist          stripped binaries for x86-64 and aarch64, into dist/
 ";
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         ["ci"] => ci::run(),
         ["bench"] => bench::kernels(),
         ["bench", "learn", words @ ..] => bench::learn(words),
+        ["bench", "serve", words @ ..] => bench::serve(words),
         ["bench", "path"] => bench::path(),
         ["dist"] => dist::run(),
         [] | ["help" | "--help" | "-h"] => {

@@ -17,6 +17,12 @@ pub(crate) struct Environment {
 /// The libraries that the benches compare with.
 pub(crate) const PEERS: Environment =
     Environment { folder: "peers", requirements: "benches/peers/requirements.txt" };
+/// The servers that serving is compared with.
+pub(crate) const SERVERS: Environment =
+    Environment { folder: "servers", requirements: "benches/peers/serving.txt" };
+/// KServe's server, which wants a place of its own.
+pub(crate) const KSERVE: Environment =
+    Environment { folder: "kserve", requirements: "benches/peers/kserve.txt" };
 /// Clients of the Open Inference Protocol.
 pub(crate) const CLIENTS: Environment =
     Environment { folder: "clients", requirements: "tests/clients/requirements.txt" };

@@ -2,22 +2,16 @@
 
 use std::fs;
 
-use models::{
-    ClassId, Confusion, Ensemble, Family, Features, Member, Parts, Subset, Voting, Weighted, bundle,
-};
-use training_worker::{
-    fit::{Lesson, Stop, fit, prepare},
-    plan::{self, Size},
-};
-
 use crate::{
     early::early,
     figures::{Alone, Count, Single, Vote},
-    folder::{Fault, Folder},
     gauge::{measured, single_calls},
 };
-
-const SEED: u64 = 1;
+use benches::{
+    fitted::{Fitted, parts},
+    folder::{Fault, Folder},
+};
+use models::{ClassId, Confusion, Ensemble, Family, Features, Parts, Subset, bundle};
 
 /// Fits `family` with the settings that a job would use, asks it about every test row, and keeps
 /// its bundle for the vote. Preparing the rows counts as fitting.
@@ -25,25 +19,8 @@ pub(crate) fn alone(folder: &Folder, family: Family) -> Result<Alone, Fault> {
     let (schema, labels) = (folder.schema()?, folder.labels("train")?);
     let classes = schema.classes().len();
     let samples = folder.samples("train")?;
-    let size = Size { rows: samples.len(), width: samples.width(), classes };
-    let recipe = plan::recipe(family, size);
-    let (model, took) = measured(|| {
-        let (preparation, prepared) = prepare(recipe.preparing(), &samples)?;
-        let stop = Stop::default();
-        let rows = prepared.as_ref().unwrap_or(&samples);
-        let lesson = Lesson { seed: SEED, ..Lesson::new(rows, &labels, classes, &stop) };
-        let model = fit(&recipe, &lesson)?;
-        Ok::<_, Fault>((preparation, model))
-    })?;
-    let (preparation, model) = model?;
-    let member = Member { family, preparation: 0, model };
-    let ensemble = Ensemble::new(Parts {
-        schema,
-        preparations: vec![preparation],
-        gate: None,
-        members: vec![Weighted { weight: 1.0, member }],
-        voting: Voting::default(),
-    })?;
+    let (fitted, took) = measured(|| Fitted::of(family, &samples, &labels, classes))?;
+    let ensemble = Ensemble::new(parts(schema, vec![fitted?]))?;
     let bytes = bundle::encode(&ensemble);
     fs::write(folder.ours().join(family.name()), &bytes)?;
 

@@ -2,15 +2,18 @@
 
 use std::{fs, path::PathBuf};
 
+use benches::{
+    folder::{Fault, Folder},
+    machine,
+    sets::Which,
+};
 use models::Family;
 use serde::Serialize;
 
 use crate::{
     figures::{Automl, BEST_EFFORT, Early, Findings, PeerLine, Training},
-    folder::{Fault, Folder},
     page,
     picture::{Panel, draw},
-    sets::Which,
     sides::{Peers, ours},
 };
 
@@ -385,13 +388,4 @@ fn below(found: &Findings) -> Vec<String> {
         .filter(|(our, peer)| our.right.share().interval().high < peer.right.value())
         .map(|(our, _)| format!("{} {}", found.set, our.family))
         .collect()
-}
-
-/// The processor, and how many of it.
-fn machine() -> String {
-    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
-    let model = model.map_or("an unnamed processor", |(_, name)| name.trim());
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    format!("{cores} cores of {model}")
 }

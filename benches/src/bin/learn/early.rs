@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use benches::folder::Fault;
 use models::{Ensemble, Features, Subset};
 
 use crate::{
     figures::{Count, Early},
-    folder::Fault,
     gauge::{speed, thread_s},
 };
 

@@ -9,25 +9,23 @@ mod alone;
 mod bench;
 mod early;
 mod figures;
-mod folder;
 mod gauge;
 mod page;
 mod picture;
-mod sets;
 mod sides;
 mod stages;
 mod training;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use models::Family;
-use serde::Serialize;
-
-use crate::{
-    bench::Ask,
+use benches::{
     folder::{Fault, Folder},
     sets::Which,
 };
+use models::Family;
+use serde::Serialize;
+
+use crate::bench::Ask;
 
 const USAGE: &str = "\
 learn [--data DIR] [--quick] [--json FILE] [--sets NAME,NAME] [--work DIR] [--pictures DIR]

@@ -7,12 +7,10 @@ use std::{
     process::{Command, Stdio},
 };
 
+use benches::folder::{Fault, Folder};
 use serde::de::DeserializeOwned;
 
-use crate::{
-    figures::PeerLine,
-    folder::{Fault, Folder},
-};
+use crate::figures::PeerLine;
 
 /// Runs `learn WORDS FOLDER` and reads the line of JSON that it writes.
 pub(crate) fn ours<T: DeserializeOwned>(words: &[&str], folder: &Folder) -> Result<T, Fault> {

@@ -1,11 +1,11 @@
 //! Two-stage serving: what the gate saves, and what it misses, at several shares of background.
 
+use benches::folder::Fault;
 use models::{ClassId, Features, Stage, Subset};
 use training_worker::{draw::Draw, workbench::Assembled};
 
 use crate::{
     figures::{Count, Mixture, Stages},
-    folder::Fault,
     gauge::{speed, thread_s},
 };
 

@@ -3,6 +3,7 @@
 
 use std::{fs, path::PathBuf, sync::Arc};
 
+use benches::folder::{Fault, Folder};
 use models::{ClassId, Confusion, Ensemble, Family, Features, Share, Subset, Voting, bundle};
 use tokio::time::Instant;
 use training_worker::{
@@ -20,7 +21,6 @@ use crate::{
         BEST_EFFORT, BEST_SINGLE, Choice, Count, EQUAL_WEIGHTS, First, LOW_LATENCY, Member, Point,
         Training,
     },
-    folder::{Fault, Folder},
     gauge::{cpu_s, memory_mib},
     stages,
 };

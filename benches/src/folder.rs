@@ -13,18 +13,25 @@ use training_worker::table::Table;
 use crate::sets::{Meta, Part, Set};
 
 /// What goes wrong with files and their content, in words.
-pub(crate) type Fault = Box<dyn std::error::Error>;
+pub type Fault = Box<dyn std::error::Error>;
 
 /// The folder of one data set.
 #[derive(Clone, Debug)]
-pub(crate) struct Folder(pub(crate) PathBuf);
+pub struct Folder(
+    /// Where it is.
+    pub PathBuf,
+);
 
 /// Rows of a chunk, as the scheduler sends them.
 const CHUNK_ROWS: usize = 1_000;
 
 impl Folder {
     /// Writes both parts.
-    pub(crate) fn write(&self, set: &Set) -> Result<(), Fault> {
+    ///
+    /// # Errors
+    ///
+    /// As the disk says; the same below.
+    pub fn write(&self, set: &Set) -> Result<(), Fault> {
         fs::create_dir_all(self.ours())?;
         fs::write(self.0.join("meta.json"), serde_json::to_string_pretty(&set.meta)?)?;
         self.write_part("train", &set.train)?;
@@ -48,32 +55,56 @@ impl Folder {
     }
 
     /// Where our members are kept.
-    pub(crate) fn ours(&self) -> PathBuf {
+    pub fn ours(&self) -> PathBuf {
         self.0.join("ours")
     }
 
-    pub(crate) fn meta(&self) -> Result<Meta, Fault> {
+    /// What both sides are told.
+    ///
+    /// # Errors
+    ///
+    /// When it was not written; the same below.
+    pub fn meta(&self) -> Result<Meta, Fault> {
         Ok(serde_json::from_slice(&fs::read(self.0.join("meta.json"))?)?)
     }
 
     /// The names that a task would have.
-    pub(crate) fn schema(&self) -> Result<Schema, Fault> {
+    ///
+    /// # Errors
+    ///
+    /// As [`meta`](Self::meta).
+    pub fn schema(&self) -> Result<Schema, Fault> {
         let meta = self.meta()?;
         let features = (0..meta.width).map(|column| format!("x{column}")).collect();
         let classes = (0..meta.classes).map(|class| format!("class {class}")).collect();
         Ok(Schema::new(features, classes, meta.background.map(ClassId))?)
     }
 
-    pub(crate) fn labels(&self, part: &str) -> Result<Vec<u16>, Fault> {
+    /// The labels of `train` or `test`.
+    ///
+    /// # Errors
+    ///
+    /// As [`meta`](Self::meta).
+    pub fn labels(&self, part: &str) -> Result<Vec<u16>, Fault> {
         let bytes = fs::read(self.file(part, "u16"))?;
         Ok(bytes.as_chunks().0.iter().map(|&bytes| u16::from_le_bytes(bytes)).collect())
     }
 
-    pub(crate) fn truth(&self, part: &str) -> Result<Vec<ClassId>, Fault> {
+    /// The labels as classes.
+    ///
+    /// # Errors
+    ///
+    /// As [`meta`](Self::meta).
+    pub fn truth(&self, part: &str) -> Result<Vec<ClassId>, Fault> {
         Ok(self.labels(part)?.into_iter().map(ClassId).collect())
     }
 
-    pub(crate) fn samples(&self, part: &str) -> Result<Features, Fault> {
+    /// The rows of `train` or `test`.
+    ///
+    /// # Errors
+    ///
+    /// As [`meta`](Self::meta).
+    pub fn samples(&self, part: &str) -> Result<Features, Fault> {
         let path = self.file(part, "f32");
         let bytes = usize::try_from(fs::metadata(&path)?.len())?;
         let mut values = Vec::with_capacity(bytes / 4);
@@ -82,7 +113,11 @@ impl Folder {
     }
 
     /// The training rows as a job receives them.
-    pub(crate) fn table(&self) -> Result<Table, Fault> {
+    ///
+    /// # Errors
+    ///
+    /// As [`meta`](Self::meta).
+    pub fn table(&self) -> Result<Table, Fault> {
         let meta = self.meta()?;
         let labels = self.labels("train")?;
         let groups = fs::read_to_string(self.file("train", "groups"))?;

@@ -17,17 +17,19 @@ const SEED: u64 = 1;
 
 /// Rows of one part.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Part {
-    pub(crate) values: Vec<f32>,
-    pub(crate) labels: Vec<u16>,
+pub struct Part {
+    /// Row-major.
+    pub values: Vec<f32>,
+    /// One for each row.
+    pub labels: Vec<u16>,
     /// Who or when each row is from; empty when rows have nothing to do with each other.
-    pub(crate) groups: Vec<String>,
+    pub groups: Vec<String>,
 }
 
 /// What the peers do to rows before they learn; ours prepare them on their own.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Scale {
+pub enum Scale {
     /// Nothing.
     None,
     /// To [-1, 1] by the training part.
@@ -38,40 +40,58 @@ pub(crate) enum Scale {
 
 /// What both sides are told about a data set.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Meta {
-    pub(crate) name: String,
-    pub(crate) title: String,
-    pub(crate) width: usize,
-    pub(crate) classes: usize,
-    pub(crate) background: Option<u16>,
-    pub(crate) scale: Scale,
-    pub(crate) mlp_epochs: usize,
+pub struct Meta {
+    /// As it is named on the command line.
+    pub name: String,
+    /// For people.
+    pub title: String,
+    /// Values of a row.
+    pub width: usize,
+    /// How many classes there are.
+    pub classes: usize,
+    /// The class that is no event.
+    pub background: Option<u16>,
+    /// What the peers do first.
+    pub scale: Scale,
+    /// Passes of their MLP.
+    pub mlp_epochs: usize,
 }
 
 /// A data set in memory.
 #[derive(Clone, Debug)]
-pub(crate) struct Set {
-    pub(crate) meta: Meta,
-    pub(crate) train: Part,
-    pub(crate) test: Part,
+pub struct Set {
+    /// About it.
+    pub meta: Meta,
+    /// What teaches.
+    pub train: Part,
+    /// What asks.
+    pub test: Part,
 }
 
 /// Which data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Which {
+pub enum Which {
+    /// Motion: the six activities of HAPT.
     HaptSix,
+    /// Motion: all of HAPT, its pauses as the background.
     Hapt,
+    /// Digits.
     Mnist,
+    /// Gases, measured months later.
     GasDrift,
+    /// An office, empty or not.
     Occupancy,
+    /// How many people are in a room.
     Room,
+    /// Sounds.
     Esc10,
+    /// Made here, for a clone without data.
     Synthetic,
 }
 
 impl Which {
     /// Those that are data of others, in the order in which they are measured.
-    pub(crate) const REAL: [Self; 7] = [
+    pub const REAL: [Self; 7] = [
         Self::HaptSix,
         Self::Mnist,
         Self::GasDrift,
@@ -81,7 +101,8 @@ impl Which {
         Self::Hapt,
     ];
 
-    pub(crate) fn name(self) -> &'static str {
+    /// As it is named on the command line.
+    pub fn name(self) -> &'static str {
         match self {
             Self::HaptSix => "hapt6",
             Self::Hapt => "hapt13",
@@ -95,7 +116,11 @@ impl Which {
     }
 
     /// Reads it, with fewer rows if `quick`.
-    pub(crate) fn load(self, data: &Path, quick: bool) -> Result<Set, String> {
+    ///
+    /// # Errors
+    ///
+    /// The reason, in words, when its files cannot be read.
+    pub fn load(self, data: &Path, quick: bool) -> Result<Set, String> {
         match self {
             Self::HaptSix => hapt(self, data, true),
             Self::Hapt => hapt(self, data, false),
