@@ -18,6 +18,7 @@ import asyncio
 import os
 import pickle
 import sys
+import types
 from concurrent import futures
 
 import numpy as np
@@ -109,8 +110,13 @@ def mlserver(vote, port):
         debug=False,
     )
 
+    # It wants to import what it serves by name.
+    votes = types.ModuleType("votes")
+    votes.Ensemble = Ensemble
+    sys.modules["votes"] = votes
+
     async def run():
-        await MLServer(settings).start([ModelSettings(name=TASK, implementation=Ensemble)])
+        await MLServer(settings).start([ModelSettings(name=TASK, implementation="votes.Ensemble")])
 
     asyncio.run(run())
 
