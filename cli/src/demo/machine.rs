@@ -31,8 +31,9 @@ const WINDOWS_LIVE: usize = 4;
 /// Live rounds that a user sees and corrects, and live rounds that are held out.
 const ROUNDS_SEEN: u64 = 3;
 const ROUNDS_KEPT: u64 = 2;
-/// Corrections that make it learn again.
-const CORRECTIONS: usize = 30;
+/// Corrections that make it learn again: every live answer, wrong or right. Wrong ones alone would
+/// teach that the lighter workloads are nothing but exceptions.
+const CORRECTIONS: usize = 60;
 
 /// Loose enough for every machine of the lab: accuracy decides.
 const BEST_EFFORT: Wish = Wish { objective: "best-effort", p99_ms: 500.0, accuracy_min: 0.0 };
