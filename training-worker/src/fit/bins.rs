@@ -6,6 +6,9 @@
 
 use models::Features;
 
+/// Rows that are turned from columns at once.
+const TRANSPOSED_ROWS: usize = 64;
+
 /// Samples as bins.
 #[derive(Debug)]
 pub(super) struct Bins {
@@ -40,6 +43,24 @@ impl Bins {
     /// The bins of all rows in `column`.
     pub(super) fn column(&self, column: usize) -> &[u8] {
         &self.columns[column * self.rows..][..self.rows]
+    }
+
+    /// `[rows, width]`: a row's bins stand together.
+    pub(super) fn by_row(&self) -> Vec<u8> {
+        let width = self.width();
+        let mut by_row = vec![0; self.columns.len()];
+        // A few rows at a time, which stay in the cache while all columns are read.
+        for (block, rows) in by_row.chunks_mut(TRANSPOSED_ROWS * width).enumerate() {
+            let first = block * TRANSPOSED_ROWS;
+            let count = rows.len() / width;
+            for column in 0..width {
+                let bins = &self.column(column)[first..first + count];
+                for (to, &bin) in rows[column..].iter_mut().step_by(width).zip(bins) {
+                    *to = bin;
+                }
+            }
+        }
+        by_row
     }
 
     /// How many rows there are.
@@ -119,6 +140,15 @@ mod tests {
         let bins = Bins::new(&samples, 64);
         assert_eq!(bins.column(0), [3, 1, 2, 1, 0, 0]);
         assert_eq!(bins.count(0), 4);
+    }
+
+    #[test]
+    fn rows_and_columns_hold_the_same_bins() {
+        let values = (0_u16..3 * 150).map(|it| f32::from(it * 7 % 31)).collect();
+        let bins = Bins::new(&Features::new(3, values).unwrap(), 64);
+        for (row, bytes) in bins.by_row().chunks_exact(3).enumerate() {
+            assert_eq!([0, 1, 2].map(|column| bins.column(column)[row]), bytes);
+        }
     }
 
     #[test]
