@@ -34,7 +34,7 @@ use models::{Family, Features, Model};
 
 use self::weights::Counted;
 
-pub use components::{Components, PrepareError, principal_components};
+pub use components::{Components, PrepareError, principal_components, standardised_components};
 pub use memory::MEMORY_MAX;
 pub use preparing::{prepare, standardise};
 pub use weights::balanced;

@@ -17,8 +17,8 @@ use models::{
 use crate::{
     draw::hash,
     fit::{
-        FitError, Lesson, PrepareError, Preparing, Recipe, Stop, fit, principal_components, ridge,
-        standardise,
+        FitError, Lesson, PrepareError, Preparing, Recipe, Stop, fit, ridge, standardise,
+        standardised_components,
     },
     material::{Lessons, Material},
     panel::Opinion,
@@ -101,17 +101,14 @@ impl Ground {
                 let samples = preparation.features(&self.samples).map_err(BenchError::Lowered)?;
                 (preparation, Arc::new(samples))
             }
+            // To turn all columns would change no distance.
+            Preparing::Projected(most) if self.samples.width() <= most => {
+                return self.prepare(&Recipe::Ridge(ridge::Settings::default()));
+            }
             Preparing::Projected(most) => {
-                let standardised = Recipe::Ridge(ridge::Settings::default());
-                let (mut preparation, samples) = self.prepare(&standardised)?;
-                if samples.width() <= most {
-                    // To turn all columns would change no distance.
-                    return Ok((preparation, samples));
-                }
-                let found = principal_components(&samples, most).map_err(BenchError::Prepare)?;
-                let last = Preparation { steps: vec![found.project] };
-                let samples = last.features(&samples).map_err(BenchError::Lowered)?;
-                preparation.steps.extend(last.steps);
+                let preparation =
+                    standardised_components(&self.samples, most).map_err(BenchError::Prepare)?;
+                let samples = preparation.features(&self.samples).map_err(BenchError::Lowered)?;
                 (preparation, Arc::new(samples))
             }
         };

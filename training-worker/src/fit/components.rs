@@ -8,9 +8,12 @@
 //! algorithm 4.4, with the covariance never formed.
 
 use faer::Side;
-use models::{Features, ModelError, Step};
+use models::{Features, ModelError, Preparation, Step, kernel::finite};
 
-use super::matrix::{gram, means, multiply, narrow, view, view_mut};
+use super::{
+    matrix::{gram, gram_of, means, multiply, narrow, view, view_mut},
+    preparing::standardise,
+};
 use crate::draw::Draw;
 
 /// Why a preparation was not fitted.
@@ -57,6 +60,38 @@ pub fn principal_components(samples: &Features, most: usize) -> Result<Component
     find(samples, most, EXACT_MAX)
 }
 
+/// [`standardise`], and then [`principal_components`] of what that makes of `samples`. Of up to 1 024
+/// columns no more than some hundred standardised rows are in memory at once.
+///
+/// # Errors
+///
+/// As [`principal_components`].
+pub fn standardised_components(
+    samples: &Features,
+    most: usize,
+) -> Result<Preparation, PrepareError> {
+    let (rows, width) = (samples.len(), samples.width());
+    let first = standardise(samples);
+    let project = match &first {
+        Step::Standardise { mean, factor } if width <= rows && width <= EXACT_MAX => {
+            let gram = gram_of(samples.values(), width, |_, row, out| {
+                let scaled = row.iter().zip(mean).zip(factor);
+                out.extend(scaled.map(|((x, mean), factor)| finite(finite(x - mean) * factor)));
+            });
+            let kept = most.min(width).max(1);
+            let (vectors, _) = of_gram(&gram, width, kept)?;
+            // Standardised columns have no mean but what rounding leaves of it.
+            project(&vectors, &vec![0.0; width])
+        }
+        Step::Standardise { .. } | Step::Select { .. } | Step::Project { .. } => {
+            let alone = Preparation { steps: vec![first.clone()] };
+            let standardised = alone.features(samples).map_err(PrepareError::Lowered)?;
+            principal_components(&standardised, most)?.project
+        }
+    };
+    Ok(Preparation { steps: vec![first, project] })
+}
+
 fn find(samples: &Features, most: usize, exact_max: usize) -> Result<Components, PrepareError> {
     let (rows, width) = (samples.len(), samples.width());
     let mean = means(samples.values(), width);
@@ -70,16 +105,20 @@ fn find(samples: &Features, most: usize, exact_max: usize) -> Result<Components,
     };
     let all = total(samples, &mean);
     let explained = variances.iter().map(|it| if 0.0 < all { it / all } else { 0.0 }).collect();
+    Ok(Components { project: project(&vectors, &mean), explained })
+}
+
+/// The projection to unit vectors.
+fn project(vectors: &[f64], mean: &[f64]) -> Step {
     let mut components = Vec::with_capacity(vectors.len());
-    for vector in vectors.chunks_exact(width) {
+    for vector in vectors.chunks_exact(mean.len()) {
         // The sign of a vector is the library's choice, so fix it.
         let largest =
             vector.iter().copied().fold(0.0_f64, |a, b| if a.abs() < b.abs() { b } else { a });
         let sign = if largest < 0.0 { -1.0 } else { 1.0 };
         components.extend(vector.iter().map(|value| narrow(sign * value)));
     }
-    let mean = mean.into_iter().map(narrow).collect();
-    Ok(Components { project: Step::Project { mean, components }, explained })
+    Step::Project { mean: mean.iter().copied().map(narrow).collect(), components }
 }
 
 /// `[kept, width]` unit vectors, and the sum of squares along each.
@@ -87,8 +126,11 @@ type Directions = (Vec<f64>, Vec<f64>);
 
 /// From the covariance of the columns.
 fn of_columns(samples: &Features, mean: &[f64], kept: usize) -> Result<Directions, PrepareError> {
-    let width = mean.len();
-    let eigen = Eigen::of(&gram(samples.values(), mean), width)?;
+    of_gram(&gram(samples.values(), mean), mean.len(), kept)
+}
+
+fn of_gram(gram: &[f64], width: usize, kept: usize) -> Result<Directions, PrepareError> {
+    let eigen = Eigen::of(gram, width)?;
     let vectors =
         (0..kept).flat_map(|at| (0..width).map(move |row| (at, row))).map(|it| eigen.vector(it));
     Ok((vectors.collect(), (0..kept).map(|at| eigen.value(at)).collect()))
@@ -293,6 +335,22 @@ mod tests {
             }
         }
         Features::new(width, values).unwrap()
+    }
+
+    #[test]
+    fn components_of_rows_that_are_standardised_on_the_way_are_the_same() {
+        let samples = caused(300, 20, 4);
+        let there = standardised_components(&samples, 3).unwrap();
+        let alone = Preparation { steps: vec![standardise(&samples)] };
+        let standardised = alone.features(&samples).unwrap();
+        let found = principal_components(&standardised, 3).unwrap();
+        let Step::Project { components, .. } = &there.steps[1] else { panic!() };
+        for (one, other) in components.iter().zip(parts(&found)) {
+            assert!((one - other).abs() < 1e-4, "{one} {other}");
+        }
+        // Fewer rows than columns take the other way.
+        let few = caused(10, 20, 4);
+        assert_eq!(standardised_components(&few, 3).unwrap().steps.len(), 2);
     }
 
     #[test]

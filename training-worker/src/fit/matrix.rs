@@ -64,16 +64,27 @@ pub(super) fn gram(rows: &[f32], mean: &[f64]) -> Vec<f64> {
 
 /// [`gram`] of rows that count `weight` each.
 pub(super) fn weighted_gram(rows: &[f32], mean: &[f64], weight: impl Fn(usize) -> f32) -> Vec<f64> {
-    let width = mean.len();
+    gram_of(rows, mean.len(), |at, row, centred| {
+        let root = f64::from(weight(at)).sqrt();
+        let values = row.iter().zip(mean);
+        centred.extend(values.map(|(&x, mean)| narrow(root * (f64::from(x) - mean))));
+    })
+}
+
+/// `xᵀ · x` in double precision, where `take` appends what it makes of each row of `rows` (`[n, width]`):
+/// a block of them is in memory at once.
+pub(super) fn gram_of(
+    rows: &[f32],
+    width: usize,
+    take: impl Fn(usize, &[f32], &mut Vec<f32>),
+) -> Vec<f64> {
     let mut sum = vec![0.0_f64; width * width];
     let mut part = vec![0.0_f32; width * width];
     let mut centred = Vec::with_capacity(BLOCK_ROWS.min(rows.len() / width) * width);
     for (first, block) in rows.chunks(BLOCK_ROWS * width).enumerate() {
         centred.clear();
         for (at, row) in block.chunks_exact(width).enumerate() {
-            let root = f64::from(weight(first * BLOCK_ROWS + at)).sqrt();
-            let values = row.iter().zip(mean);
-            centred.extend(values.map(|(&x, mean)| narrow(root * (f64::from(x) - mean))));
+            take(first * BLOCK_ROWS + at, row, &mut centred);
         }
         let block = view(&centred, block.len() / width, width);
         multiply_lower(view_mut(&mut part, width, width), block.transpose(), block);

@@ -6,7 +6,7 @@ use models::{Features, Preparation, Step};
 
 use super::{
     Preparing,
-    components::{PrepareError, principal_components},
+    components::{PrepareError, standardised_components},
     matrix::{means, narrow},
 };
 
@@ -24,14 +24,13 @@ pub fn prepare(
         Preparing::Standardised => samples.width(),
         Preparing::Projected(most) => most,
     };
-    let mut preparation = Preparation { steps: vec![standardise(samples)] };
-    let mut prepared = preparation.features(samples).map_err(PrepareError::Lowered)?;
     // To turn all columns would change no distance.
-    if most < samples.width() {
-        let last = Preparation { steps: vec![principal_components(&prepared, most)?.project] };
-        prepared = last.features(&prepared).map_err(PrepareError::Lowered)?;
-        preparation.steps.extend(last.steps);
-    }
+    let preparation = if most < samples.width() {
+        standardised_components(samples, most)?
+    } else {
+        Preparation { steps: vec![standardise(samples)] }
+    };
+    let prepared = preparation.features(samples).map_err(PrepareError::Lowered)?;
     Ok((preparation, Some(prepared)))
 }
 
