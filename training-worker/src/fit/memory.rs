@@ -36,10 +36,10 @@ fn estimate(recipe: &Recipe, lesson: &Lesson<'_>) -> (&'static str, u64) {
             ("the equations", sum(&[equations, times(&[classes, width, 20])]))
         }
         Recipe::Forest(settings) => {
-            let growing = times(&[threads, rows, 20]);
+            let growing = times(&[threads, rows, 28]);
             let pure = times(&[classes, classes, 4]);
             let trees = times(&[count(settings.trees), rows, 2, 13]);
-            ("the trees", sum(&[times(&[rows, width]), growing, pure, trees]))
+            ("the trees", sum(&[times(&[rows, width, 2]), growing, pure, trees]))
         }
         Recipe::LinearSvm(_) => {
             let planes = times(&[classes, width, 4]);
@@ -60,7 +60,8 @@ fn estimate(recipe: &Recipe, lesson: &Lesson<'_>) -> (&'static str, u64) {
                 inputs = outputs;
             }
             let batch = times(&[count(settings.batch), values, 8]);
-            ("the weights", sum(&[times(&[weights, 16]), batch]))
+            let nets = count(settings.nets.max(1));
+            ("the weights", times(&[nets, sum(&[times(&[weights, 32]), batch])]))
         }
         Recipe::Boosted(settings) => {
             let depth = u32::try_from(settings.depth).unwrap_or(u32::MAX);

@@ -6,15 +6,18 @@
 use models::member::{Dense, Mlp};
 
 use super::{
-    FitError, Lesson,
+    FitError, Lesson, abreast,
     matrix::{NullaryFnOnce, multiply, narrow, vectorised, view, view_mut},
 };
-use crate::draw::Draw;
+use crate::draw::{Draw, hash};
 
 /// How the network learns.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// Outputs of each layer but the last.
+    /// Networks that learn from other beginnings and answer with the mean of their scores: less of the
+    /// answer is chance. Only networks with one hidden layer can be joined; of others there is one.
+    pub nets: usize,
+    /// Outputs of each layer but the last, of each network.
     pub hidden: Vec<usize>,
     /// Passes over the rows.
     pub passes: usize,
@@ -39,6 +42,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            nets: 1,
             hidden: vec![192],
             passes: 24,
             seen_max: 460_000,
@@ -155,8 +159,55 @@ impl Fitted {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "counts of rows and steps in memory")]
+/// Fits the networks and joins them.
 pub(super) fn fit(settings: &Settings, lesson: &Lesson<'_>) -> Result<Fitted, FitError> {
+    let nets = if settings.hidden.len() == 1 { settings.nets.max(1) } else { 1 };
+    let nets = abreast(lesson.threads, nets, |net| {
+        fit_one(settings, &Lesson { seed: seed(lesson.seed, net), ..*lesson })
+    })?;
+    Ok(join(nets))
+}
+
+/// Where network `net` begins; a single one begins where all did before there were several.
+pub(super) fn seed(seed: u64, net: usize) -> u64 {
+    if net == 0 { seed } else { hash(&[seed, net as u64]) }
+}
+
+/// One network that gives the mean of what the networks give, which have one hidden layer each: their
+/// hidden values side by side, of which each output takes its share of each.
+fn join(mut nets: Vec<Fitted>) -> Fitted {
+    if nets.len() < 2 {
+        return nets.remove(0);
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a few networks")]
+    let share = (nets.len() as f32).recip();
+    let width = nets[0].width;
+    let classes = nets[0].layers.last().map_or(0, |last| last.outputs);
+    let inputs: usize = nets.iter().map(|net| net.layers[0].outputs).sum();
+    let (mut hidden, mut hidden_bias) = (Vec::new(), Vec::new());
+    let (mut last, mut last_bias) = (vec![0.0; classes * inputs], vec![0.0; classes]);
+    let mut first = 0;
+    for net in nets {
+        let [below, above] = net.layers.try_into().expect("one hidden layer and the last");
+        hidden.extend(below.weights.values);
+        hidden_bias.extend(below.bias.values);
+        let rows = above.weights.values.chunks_exact(below.outputs);
+        for (to, from) in last.chunks_exact_mut(inputs).zip(rows) {
+            let to = &mut to[first..first + below.outputs];
+            to.iter_mut().zip(from).for_each(|(to, from)| *to = share * from);
+        }
+        last_bias.iter_mut().zip(above.bias.values).for_each(|(sum, bias)| *sum += share * bias);
+        first += below.outputs;
+    }
+    let layers = vec![
+        Layer::of(width, inputs, hidden, hidden_bias),
+        Layer::of(inputs, classes, last, last_bias),
+    ];
+    Fitted { width, layers }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of rows and steps in memory")]
+pub(super) fn fit_one(settings: &Settings, lesson: &Lesson<'_>) -> Result<Fitted, FitError> {
     let (n, width) = (lesson.samples.len(), lesson.samples.width());
     let mut draw = Draw::new(lesson.seed);
     let mut layers = Vec::new();
@@ -220,13 +271,13 @@ const ABSENT: f32 = -1e6;
 fn layer(draw: &mut Draw, inputs: usize, outputs: usize) -> Layer {
     let deviation = (2.0 / inputs as f64).sqrt();
     let weights = (0..inputs * outputs).map(|_| narrow(draw.normal() * deviation)).collect();
-    Layer {
-        inputs,
-        outputs,
-        weights: Parameters::new(weights),
-        bias: Parameters::new(vec![0.0; outputs]),
-        values: Vec::new(),
-        slopes: Vec::new(),
+    Layer::of(inputs, outputs, weights, vec![0.0; outputs])
+}
+
+impl Layer {
+    fn of(inputs: usize, outputs: usize, weights: Vec<f32>, bias: Vec<f32>) -> Self {
+        let (weights, bias) = (Parameters::new(weights), Parameters::new(bias));
+        Self { inputs, outputs, weights, bias, values: Vec::new(), slopes: Vec::new() }
     }
 }
 

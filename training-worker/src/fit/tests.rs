@@ -363,6 +363,32 @@ fn the_lowered_mlp_scores_as_the_products_of_training() {
 }
 
 #[test]
+fn networks_that_are_joined_give_the_mean_of_their_scores() {
+    let (taught, stop) = (clouds(400, WIDTH, 4, 3), Stop::default());
+    let settings =
+        mlp::Settings { nets: 3, hidden: vec![16], steps_min: 100, ..mlp::Settings::default() };
+    let lesson = taught.lesson(&stop);
+    let joined = Model::Mlp(mlp::fit(&settings, &lesson).unwrap().lower());
+    let apart: Vec<Model> = (0..3)
+        .map(|net| {
+            let lesson = Lesson { seed: mlp::seed(lesson.seed, net), ..lesson };
+            Model::Mlp(mlp::fit_one(&settings, &lesson).unwrap().lower())
+        })
+        .collect();
+    assert_ne!(
+        scores(&apart[0], taught.samples.row(0), 4),
+        scores(&apart[1], taught.samples.row(0), 4)
+    );
+    for input in taught.samples.rows() {
+        let apart: Vec<Vec<f32>> = apart.iter().map(|it| scores(it, input, 4)).collect();
+        for (class, score) in scores(&joined, input, 4).into_iter().enumerate() {
+            let mean = apart.iter().map(|it| it[class]).sum::<f32>() / 3.0;
+            assert!((score - mean).abs() < 1e-4 * mean.abs().max(1.0), "{score} {mean}");
+        }
+    }
+}
+
+#[test]
 fn the_lowered_knn_answers_as_a_search_through_all_rows_does() {
     let (taught, stop) = (clouds(300, WIDTH, 4, 3), Stop::default());
     let model = fit(&Recipe::of(Family::Knn), &taught.lesson(&stop)).unwrap();
