@@ -26,8 +26,8 @@ pub struct Softness {
 const SLOPES: (f32, f32) = (1e-4, 1e4);
 /// Steps of the search for a slope: each keeps 0.618 of what is left of eight powers of ten.
 const STEPS: usize = 24;
-/// What the vote of a pair counts beside the decision values of an RBF SVM.
-const VOTE_OF_PAIR: f32 = 3.0;
+/// What the vote of a pair counts at least beside the decision values of an RBF SVM.
+const VOTE_OF_PAIR_MIN: f32 = 3.0;
 /// Nobody is surer than this: one wrong row must not decide a slope.
 const SURE: f64 = 1e-6;
 
@@ -101,12 +101,16 @@ impl Softness {
 ///
 /// Scores of an RBF SVM are whole votes of pairs and, squeezed into ±⅓ beside them, the sum of
 /// their decision values: the votes jump where a pair is undecided, and the sum, which knows how
-/// sure it is, is often largest for another class than the one that the pairs elected. Three for each
-/// vote beside the sum keeps both (HAPT's six activities: a loss of 0.195 on new people, 0.210 by
-/// the scores as they are, and 0.266 with a half, which also elects others and errs in every seventh).
+/// sure it is, is often largest for another class than the one that the pairs elected. A sum has a value
+/// for each other class, so a vote counts as many beside it as there are classes: that keeps who was
+/// elected, and how sure the sum is. With three for any number of classes, eleven kinds of sounds, one of
+/// them half of all, were told apart in 75 % of new recordings where the pairs elect 88 % rightly; with six
+/// classes the loss hardly changes, with three or fewer nothing does.
 fn evidence(family: Family, scores: &mut [f32]) {
     match family {
         Family::RbfSvm => {
+            let classes = u16::try_from(scores.len()).unwrap_or(u16::MAX);
+            let vote_of_pair = f32::from(classes).max(VOTE_OF_PAIR_MIN);
             for score in scores {
                 if *score < -0.5 {
                     // A class that no row taught.
@@ -116,7 +120,7 @@ fn evidence(family: Family, scores: &mut [f32]) {
                 let votes = (*score + 0.5).floor();
                 let squeezed = 3.0 * (*score - votes);
                 let sum = squeezed / (1.0 - squeezed.abs()).max(1e-4);
-                *score = finite(sum + VOTE_OF_PAIR * votes);
+                *score = finite(sum + vote_of_pair * votes);
             }
         }
         Family::Knn
@@ -177,6 +181,15 @@ mod tests {
         let truth: Vec<u16> = (0..400).map(|row| u16::from(row % 4 == 0)).collect();
         let Softness { slope } = Softness::fit(Family::Ridge, &scores, &truth, 2);
         assert!((slope - 3.0_f32.ln() / 2.0).abs() < 1e-3, "{slope}");
+    }
+
+    #[test]
+    fn whom_the_pairs_elected_has_the_largest_share() {
+        // Eleven classes: the second has one vote more, the first far larger decision values.
+        let mut scores = vec![0.0; 11];
+        (scores[0], scores[1]) = (8.0 + 4.0 / 15.0, 9.0 - 4.0 / 15.0);
+        let shares = shares(Family::RbfSvm, 0.2, &scores);
+        assert!(shares[0] < shares[1], "{shares:?}");
     }
 
     proptest! {
