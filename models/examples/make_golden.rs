@@ -10,7 +10,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use models::{
-    Ensemble, Family, Parts, Rule, Voting, bundle,
+    Ensemble, Family, Parts, bundle,
     synthetic::{self, Shape},
 };
 
@@ -27,9 +27,13 @@ fn main() -> ExitCode {
         let parts = synthetic::ensemble(&Family::ALL, SHAPE, true, 14).into_parts();
         Ensemble::new(Parts { voting, ..parts }).expect("made-up curves and slopes hold")
     };
-    let soft = synthetic::voting(Family::ALL.len(), 15);
-    let measured = Voting { rule: Rule::Hard, ..soft.clone() };
-    let files = [("soft", seven(soft)), ("measured", seven(measured))];
+    let one = |family| synthetic::ensemble(&[family], SHAPE, false, 16);
+    let soft = synthetic::voting(Family::ALL.len(), 17);
+    let files = [
+        ("knn", synthetic::compacted(one(Family::Knn))),
+        ("rbf-svm", synthetic::compacted(one(Family::RbfSvm))),
+        ("soft", synthetic::compacted(seven(soft))),
+    ];
     for (name, ensemble) in files {
         let path = folder.join(format!("v{}-{name}.bundle", bundle::VERSION));
         if path.exists() {

@@ -3,29 +3,35 @@
 //! ```text
 //! offset size  field
 //!      0    4  magic     "SNSB"
-//!      4    4  version   u32, little-endian; 1 or 2
+//!      4    4  version   u32, little-endian; 1, 2 or 3
 //!      8   32  digest    SHA-256 of all that follows
 //!     40   32  schema    Schema::hash of the features and classes it was trained for
 //!     72    8  manifest  u64, little-endian; bytes of manifest and voting, at most MANIFEST_BYTES_MAX
 //!     80    8  arrays    u64, little-endian; bytes of arrays, at most ARRAYS_BYTES_MAX
 //!     88       manifest  postcard: names, shapes, scalars (bundle/manifest.rs)
-//!              voting    postcard, version 2 only: rule and confidence (bundle/voting.rs)
+//!              voting    postcard, from version 2 on: rule and confidence (bundle/voting.rs)
 //!              arrays    safetensors: everything long (bundle/arrays.rs)
 //! ```
 //!
 //! A bundle MUST end with its arrays: trailing bytes are refused, so that two readers can never
 //! disagree about what a file says. For the same reason every array must be used.
 //!
-//! One ensemble has one encoding (a plain hard vote without a measured confidence is written as
-//! version 1, which is all that version 1 can say), so the [`digest`] of the whole names what is inside; it is not
-//! the digest in the head, which cannot cover itself.
+//! One ensemble has one encoding, in the oldest version that can say it, so the [`digest`] of the whole names what
+//! is inside; it is not the digest in the head, which cannot cover itself. Version 1 is a plain hard vote
+//! without a measured confidence, version 2 has both, version 3 has compact forms of members as well.
 //!
 //! What was once released must decode for ever: `models/golden` holds a bundle of every form, and
 //! a change that breaks one is a new version beside this one.
 
 use sha2::{Digest as _, Sha256};
 
-use crate::{ensemble::Ensemble, member::ModelError, schema::SchemaError, voting::Voting};
+use crate::{
+    ensemble::{Ensemble, Weighted},
+    gate::Gate,
+    member::ModelError,
+    schema::SchemaError,
+    voting::Voting,
+};
 
 mod arrays;
 mod manifest;
@@ -36,9 +42,11 @@ pub use arrays::ArrayFault;
 /// The first four bytes.
 pub const MAGIC: [u8; 4] = *b"SNSB";
 /// The newest version that is read and written.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// The version of a hard vote without a measured confidence.
 const PLAIN: u32 = 1;
+/// The version of other votes.
+const VOTED: u32 = 2;
 /// Bytes before the manifest.
 pub const HEAD_BYTES: usize = 88;
 /// Most bytes of manifest: half a million names of 100 bytes and then some.
@@ -99,9 +107,14 @@ pub enum BundleError {
         /// How many more.
         extra: usize,
     },
-    /// A newer version than what it says needs: two encodings of one ensemble.
-    #[error("a plain hard vote must be written as version {PLAIN}")]
-    Plain,
+    /// Another version than what it says needs: two encodings of one ensemble.
+    #[error("what this bundle of version {found} holds must be written as version {needed}")]
+    Needed {
+        /// The version found.
+        found: u32,
+        /// The oldest that can say it.
+        needed: u32,
+    },
     /// The names are no schema.
     #[error("the manifest holds no schema")]
     Schema(#[source] SchemaError),
@@ -212,13 +225,13 @@ pub fn encode(ensemble: &Ensemble) -> Vec<u8> {
     let (manifest, arrays) = manifest::Manifest::of(ensemble);
     let mut manifest =
         postcard::to_stdvec(&manifest).expect("strings, numbers and lists can always be written");
-    let plain = *ensemble.voting() == Voting::default();
-    if !plain {
+    let version = needed(ensemble.voting(), ensemble.gate(), ensemble.members());
+    if version != PLAIN {
         manifest.append(&mut voting::write(ensemble.voting()));
     }
     let arrays = arrays.write();
     let mut head = Head {
-        version: if plain { PLAIN } else { VERSION },
+        version,
         digest: [0; 32],
         schema: ensemble.schema().hash(),
         manifest_bytes: length_of(&manifest),
@@ -263,14 +276,27 @@ pub fn decode(bytes: &[u8]) -> Result<Ensemble, BundleError> {
     if !extra.is_empty() {
         return Err(BundleError::ManifestTrailing { extra: extra.len() });
     }
-    if head.version != PLAIN && voting == Voting::default() {
-        return Err(BundleError::Plain);
-    }
     let parts = manifest.parts(voting, arrays::Reader::new(arrays)?)?;
+    let needed = needed(&parts.voting, parts.gate.as_ref(), &parts.members);
+    if head.version != needed {
+        return Err(BundleError::Needed { found: head.version, needed });
+    }
     if parts.schema.hash() != head.schema {
         return Err(BundleError::SchemaHash);
     }
     Ensemble::new(parts).map_err(BundleError::Model)
+}
+
+/// The oldest version that can say it.
+fn needed(voting: &Voting, gate: Option<&Gate>, members: &[Weighted]) -> u32 {
+    let members = members.iter().map(|weighted| &weighted.member);
+    if members.chain(gate.map(|gate| &gate.member)).any(|member| member.model.is_compact()) {
+        VERSION
+    } else if *voting == Voting::default() {
+        PLAIN
+    } else {
+        VOTED
+    }
 }
 
 /// SHA-256: the name of a bundle.

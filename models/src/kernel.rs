@@ -90,6 +90,23 @@ pub fn squared_distances_of_many(
     widest(EachPair { rows, xs, width, then });
 }
 
+/// `|row - x|²` of each row of bytes, in order.
+///
+/// # Shapes
+///
+/// As [`products`], and `x` has at most [`crate::rows::COMPACT_WIDTH_MAX`] values.
+pub fn squared_distances_of_bytes(rows: &[u8], x: &[u8], then: impl FnMut(u32)) {
+    widest(EachRowOfBytes { rows, x, then });
+}
+
+/// [`squared_distances_of_bytes`] of those rows that are nearer than the last answer of `then`, which
+/// gets the number of the row as well; the first is always compared.
+///
+/// The first values of a row are compared by themselves: those of principal components tell most.
+pub fn squared_distances_within(rows: &[u8], x: &[u8], then: impl FnMut(usize, u32) -> u32) {
+    widest(EachNearRow { rows, x, then });
+}
+
 /// `e^(-factor·x)` of each value, which is at least 0; `factor` is positive.
 pub fn exponentials(values: &mut [f32], factor: f32) {
     widest(Exponentials { values, factor });
@@ -121,6 +138,69 @@ impl<T: Fn(f32, f32) -> f32, F: FnMut(f32)> WithSimd for EachRow<'_, T, F> {
     fn with_simd<S: Simd>(mut self, _: S) {
         for row in self.rows.chunks_exact(self.x.len()) {
             (self.then)(sum_of(row, self.x, &self.term));
+        }
+    }
+}
+
+/// Bytes that are compared at once.
+const BYTES: usize = 16;
+
+/// Σ (a[i] - b[i])²: whole numbers, the same in any order.
+#[inline(always)]
+fn sum_of_bytes(a: &[u8], b: &[u8]) -> u32 {
+    let mut lanes = [0_u32; BYTES];
+    let (a, a_rest) = a.as_chunks::<BYTES>();
+    let (b, b_rest) = b.as_chunks::<BYTES>();
+    for (a, b) in a.iter().zip(b) {
+        for lane in 0..BYTES {
+            let difference = u32::from(a[lane].abs_diff(b[lane]));
+            lanes[lane] += difference * difference;
+        }
+    }
+    let rest = a_rest.iter().zip(b_rest).map(|(a, &b)| u32::from(a.abs_diff(b)).pow(2));
+    lanes.into_iter().sum::<u32>() + rest.sum::<u32>()
+}
+
+struct EachRowOfBytes<'a, F> {
+    rows: &'a [u8],
+    x: &'a [u8],
+    then: F,
+}
+
+impl<F: FnMut(u32)> WithSimd for EachRowOfBytes<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, _: S) {
+        for row in self.rows.chunks_exact(self.x.len()) {
+            (self.then)(sum_of_bytes(row, self.x));
+        }
+    }
+}
+
+struct EachNearRow<'a, F> {
+    rows: &'a [u8],
+    x: &'a [u8],
+    then: F,
+}
+
+impl<F: FnMut(usize, u32) -> u32> WithSimd for EachNearRow<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, _: S) {
+        let mut limit = u32::MAX;
+        let (first, last) = self.x.split_at(self.x.len().min(BYTES));
+        for (number, row) in self.rows.chunks_exact(self.x.len()).enumerate() {
+            let (head, tail) = row.split_at(first.len());
+            let mut sum = sum_of_bytes(head, first);
+            if limit <= sum {
+                continue;
+            }
+            sum += sum_of_bytes(tail, last);
+            if sum < limit {
+                limit = (self.then)(number, sum);
+            }
         }
     }
 }

@@ -1,7 +1,8 @@
 //! One trained model of an ensemble, lowered to plain arrays.
 
 use crate::{
-    features::Features, preparation::Preparation, schema::ClassId, vote::first_largest, work::Work,
+    features::Features, preparation::Preparation, rows::Rows, schema::ClassId, vote::first_largest,
+    work::Work,
 };
 
 pub mod boosted;
@@ -112,6 +113,8 @@ pub struct Buffers {
     b: Vec<f32>,
     /// Distance and label of the nearest rows, sorted.
     nearest: Vec<(f32, u16)>,
+    /// The sample as compact rows see it.
+    bytes: Vec<u8>,
 }
 
 /// Samples compared with a row while it lies in the cache.
@@ -163,7 +166,7 @@ impl Model {
         let blocks = samples.values().chunks(ABREAST * width);
         for (xs, out) in blocks.zip(out.chunks_mut(ABREAST * classes)) {
             match self {
-                Self::Knn(model) => model.scores_of_many(xs, out),
+                Self::Knn(model) => model.scores_of_many(xs, out, buffers),
                 Self::RbfSvm(model) => model.scores_of_many(xs, out, buffers),
                 Self::Linear(_) | Self::Forest(_) | Self::Mlp(_) | Self::Boosted(_) => {
                     for (x, out) in xs.chunks_exact(width).zip(out.chunks_exact_mut(classes)) {
@@ -223,11 +226,11 @@ impl Model {
                 + bytes_of(&trees.child)
         };
         match self {
-            Self::Knn(Knn { rows, labels, .. }) => bytes_of(rows) + bytes_of(labels),
+            Self::Knn(Knn { rows, labels, .. }) => rows.bytes() + bytes_of(labels),
             Self::Linear(Linear { weights, bias, .. }) => bytes_of(weights) + bytes_of(bias),
             Self::Forest(forest) => trees(&forest.trees) + bytes_of(&forest.leaves),
             Self::RbfSvm(RbfSvm { counts, vectors, coefficients, bias, .. }) => {
-                bytes_of(counts) + bytes_of(vectors) + bytes_of(coefficients) + bytes_of(bias)
+                bytes_of(counts) + vectors.bytes() + bytes_of(coefficients) + bytes_of(bias)
             }
             Self::Mlp(mlp) => mlp
                 .layers
@@ -237,6 +240,38 @@ impl Model {
             Self::Boosted(Boosted { trees: all, base, leaves }) => {
                 trees(all) + bytes_of(base) + bytes_of(leaves)
             }
+        }
+    }
+
+    /// The model with a byte for each value of its rows, if it is made of rows that are not so yet.
+    #[must_use]
+    pub fn compacted(&self) -> Option<Self> {
+        match self {
+            Self::Knn(model) => {
+                let rows = model.rows.compacted(model.width)?;
+                Some(Self::Knn(Knn { rows, labels: model.labels.clone(), ..*model }))
+            }
+            Self::RbfSvm(model) => {
+                let vectors = model.vectors.compacted(model.width)?;
+                Some(Self::RbfSvm(RbfSvm {
+                    vectors,
+                    counts: model.counts.clone(),
+                    coefficients: model.coefficients.clone(),
+                    bias: model.bias.clone(),
+                    ..*model
+                }))
+            }
+            Self::Linear(_) | Self::Forest(_) | Self::Mlp(_) | Self::Boosted(_) => None,
+        }
+    }
+
+    /// Whether rows of it have a byte for each value.
+    #[must_use]
+    pub fn is_compact(&self) -> bool {
+        match self {
+            Self::Knn(model) => matches!(model.rows, Rows::Compact(_)),
+            Self::RbfSvm(model) => matches!(model.vectors, Rows::Compact(_)),
+            Self::Linear(_) | Self::Forest(_) | Self::Mlp(_) | Self::Boosted(_) => false,
         }
     }
 

@@ -10,6 +10,7 @@ use crate::{
         Boosted, Dense, Family, Forest, Knn, Linear, Member, Mlp, Model, RbfSvm, Trees, tree::LEAF,
     },
     preparation::{Preparation, Step},
+    rows::Rows,
     schema::{ClassId, Schema},
     softness::Softness,
     voting::{Rule, Voting},
@@ -87,7 +88,7 @@ pub fn model(family: Family, shape: Shape, numbers: &mut Numbers) -> Model {
         Family::Knn => Model::Knn(Knn {
             k: 5,
             width,
-            rows: numbers.take(rows * width),
+            rows: Rows::Exact(numbers.take(rows * width)),
             labels: (0..class_count(classes)).cycle().take(rows).collect(),
         }),
         Family::Ridge | Family::LinearSvm => Model::Linear(Linear {
@@ -116,7 +117,7 @@ pub fn model(family: Family, shape: Shape, numbers: &mut Numbers) -> Model {
                 gamma: 1.5 / f32::from(u16::try_from(width).unwrap_or(u16::MAX)),
                 width,
                 counts: vec![u32::try_from(each).expect("a small made-up model"); classes],
-                vectors: numbers.take(vectors * width),
+                vectors: Rows::Exact(numbers.take(vectors * width)),
                 coefficients: numbers.take(vectors * (classes - 1)),
                 bias: numbers.take(classes * (classes - 1) / 2),
             })
@@ -188,6 +189,22 @@ pub fn ensemble(families: &[Family], shape: Shape, gated: bool, seed: u64) -> En
         gate.threshold = margins[margins.len() / 2];
     }
     Ensemble::new(parts).expect("the margin of a small sample is finite")
+}
+
+/// `ensemble` with a byte for each value of rows that members are made of.
+///
+/// # Panics
+///
+/// Never: what is compact holds as well.
+#[must_use]
+pub fn compacted(ensemble: Ensemble) -> Ensemble {
+    let mut parts = ensemble.into_parts();
+    for Weighted { member, .. } in &mut parts.members {
+        if let Some(model) = member.model.compacted() {
+            member.model = model;
+        }
+    }
+    Ensemble::new(parts).expect("a compact form of what holds, holds")
 }
 
 /// A soft vote of so many members with slopes and curves that know nothing; curves for votes of one

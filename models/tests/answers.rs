@@ -3,8 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a helper of a test may panic as a test may")]
 
 use models::{
-    Buffers, Cast, ClassId, Ensemble, Family, Features, Gate, Member, Model, ModelError, Parts,
-    Preparation, Schema, ShapeError, Stage, Step, Subset, Voting, Weighted, Work,
+    Buffers, Cast, ClassId, Compact, Ensemble, Family, Features, Gate, Member, Model, ModelError,
+    Parts, Preparation, Rows, Schema, ShapeError, Stage, Step, Subset, Voting, Weighted, Work,
     frontier::{self, Votes},
     member::{Forest, Knn, RbfSvm, Trees, tree::LEAF},
     synthetic::{self, Numbers, Shape},
@@ -117,7 +117,7 @@ proptest! {
         let model = Model::Knn(Knn {
             k: u32::try_from(k).unwrap(),
             width: 3,
-            rows: rows.iter().flat_map(|(row, _)| row.clone()).collect(),
+            rows: Rows::Exact(rows.iter().flat_map(|(row, _)| row.clone()).collect()),
             labels: rows.iter().map(|&(_, label)| label).collect(),
         });
         prop_assert_eq!(model.check(3, 4), Ok(()));
@@ -162,17 +162,18 @@ proptest! {
         prop_assume!(counts.iter().sum::<u32>() > 0);
         let numbers = &mut Numbers::new(seed);
         let n = counts.iter().sum::<u32>() as usize;
+        let vectors = numbers.take(n * 5);
         let svm = RbfSvm {
             gamma: 0.4,
             width: 5,
             counts: counts.clone(),
-            vectors: numbers.take(n * 5),
+            vectors: Rows::Exact(vectors.clone()),
             coefficients: numbers.take(n * 3),
             bias: numbers.take(6),
         };
         let x = numbers.take(5);
         let kernel = |vector: usize| {
-            let vector = &svm.vectors[vector * 5..][..5];
+            let vector = &vectors[vector * 5..][..5];
             let squared: f64 =
                 vector.iter().zip(&x).map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2)).sum();
             (-f64::from(svm.gamma) * squared).exp()
@@ -450,6 +451,9 @@ fn parts_that_do_not_hold_together_are_refused_by_name() {
             }
         };
     }
+    fn bytes(count: usize, low: f32, step: f32) -> Rows {
+        Rows::Compact(Compact { low, step, bytes: vec![7; count] })
+    }
     let not_finite = |what| ModelError::NotFinite { what };
     let length = |what, expected, actual| ModelError::Length { what, expected, actual };
     let index = |what, value, limit| ModelError::Index { what, value, limit };
@@ -464,8 +468,17 @@ fn parts_that_do_not_hold_together_are_refused_by_name() {
             ModelError::TooMany { what: "knn k", actual: 25, limit: 24 },
         ),
         (with!(0, Knn, |it| it.width = 5), length("knn width", 6, 5)),
-        (with!(0, Knn, |it| it.rows.pop()), length("knn rows", 144, 143)),
-        (with!(0, Knn, |it| it.rows[3] = f32::INFINITY), not_finite("knn rows")),
+        (with!(0, Knn, |it| it.rows = Rows::Exact(vec![0.0; 143])), length("knn rows", 144, 143)),
+        (
+            with!(0, Knn, |it| it.rows = Rows::Exact(vec![f32::INFINITY; 144])),
+            not_finite("knn rows"),
+        ),
+        (with!(0, Knn, |it| it.rows = bytes(143, 0.0, 1.0)), length("knn rows", 144, 143)),
+        (with!(0, Knn, |it| it.rows = bytes(144, f32::NAN, 1.0)), not_finite("knn rows")),
+        (
+            with!(4, RbfSvm, |it| it.vectors = bytes(144, 0.0, 0.0)),
+            ModelError::NotPositive { what: "rbf svm vectors" },
+        ),
         (with!(0, Knn, |it| it.labels[3] = 3), index("knn labels", 3, 3)),
         (with!(1, Linear, |it| it.bias.push(0.0)), length("linear bias", 3, 4)),
         (with!(1, Linear, |it| it.weights.pop()), length("linear weights", 18, 17)),

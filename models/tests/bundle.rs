@@ -18,6 +18,11 @@ fn soft() -> Ensemble {
     Ensemble::new(Parts { voting: synthetic::voting(7, 3), ..full().into_parts() }).unwrap()
 }
 
+/// With everything that version 3 has.
+fn compact() -> Ensemble {
+    synthetic::compacted(soft())
+}
+
 fn tiny() -> Ensemble {
     let shape = Shape { width: 1, classes: 2, ..Shape::SMALL };
     synthetic::ensemble(&[Family::Ridge], shape, false, 7)
@@ -54,7 +59,7 @@ fn bodies(bytes: &[u8]) -> (&[u8], &[u8]) {
 
 #[test]
 fn reads_back_what_it_wrote_and_writes_it_alike() {
-    for ensemble in [full(), tiny(), soft()] {
+    for ensemble in [full(), tiny(), soft(), compact(), synthetic::compacted(full())] {
         let bytes = bundle::encode(&ensemble);
         let read = bundle::decode(&bytes).unwrap();
         assert_eq!(read, ensemble);
@@ -100,15 +105,26 @@ fn each_way_of_being_wrong_has_its_name() {
 
     let wrong = |bytes: &[u8]| bundle::decode(bytes).unwrap_err();
     assert!(matches!(wrong(&changed(0, b"PK")), BundleError::Format { found: [b'P', b'K', _, _] }));
-    assert!(matches!(wrong(&changed(4, &[3])), BundleError::Version { found: 3 }));
+    assert!(matches!(wrong(&changed(4, &[4])), BundleError::Version { found: 4 }));
     assert!(matches!(wrong(&changed(4, &[0])), BundleError::Version { found: 0 }));
     let newer = |manifest: &[u8], voting: &[u8]| {
         let mut bytes = sealed(schema, &[manifest, voting].concat(), arrays);
         bytes[4] = 2;
         wrong(&bytes)
     };
+    // What knows no compact form must not say that it does, nor the other way round.
+    for (ensemble, version) in [(soft(), 3), (compact(), 2)] {
+        let mut bytes = bundle::encode(&ensemble);
+        let needed = u32::from(bytes[4]);
+        bytes[4] = version;
+        let refused = wrong(&bytes);
+        let found = u32::from(version);
+        assert!(
+            matches!(refused, BundleError::Needed { found: f, needed: n } if (f, n) == (found, needed))
+        );
+    }
     // A hard vote and no curves: that is version 1. An unknown rule; a rule and nothing more.
-    assert!(matches!(newer(manifest, &[0, 0]), BundleError::Plain));
+    assert!(matches!(newer(manifest, &[0, 0]), BundleError::Needed { found: 2, needed: 1 }));
     assert!(matches!(newer(manifest, &[2, 0]), BundleError::Manifest(_)));
     assert!(matches!(newer(manifest, &[0]), BundleError::Manifest(_)));
     assert!(matches!(newer(manifest, &[0, 0, 0]), BundleError::ManifestTrailing { extra: 1 }));

@@ -33,9 +33,12 @@ fn golden_bundles_have_every_form() {
     let mut steps = BTreeSet::new();
     let mut gates = 0;
     let mut votings = BTreeSet::new();
+    let mut compact = BTreeSet::new();
     for path in golden_files::bundles(folder()).unwrap() {
         let ensemble = bundle::decode(&std::fs::read(path).unwrap()).unwrap();
         families.extend(ensemble.members().iter().map(|it| it.member.family));
+        let members = ensemble.members().iter().filter(|it| it.member.model.is_compact());
+        compact.extend(members.map(|it| it.member.family));
         let voting = ensemble.voting();
         votings.insert((voting.rule.name(), voting.confidence.is_measured()));
         gates += usize::from(ensemble.gate().is_some());
@@ -49,6 +52,7 @@ fn golden_bundles_have_every_form() {
     }
     assert_eq!(families.len(), Family::ALL.len());
     assert_eq!(steps.len(), 3);
+    assert_eq!(compact.into_iter().collect::<Vec<_>>(), [Family::Knn, Family::RbfSvm]);
     assert!(0 < gates);
     assert_eq!(
         votings.into_iter().collect::<Vec<_>>(),

@@ -71,6 +71,21 @@ struct Standing {
     work: Work,
 }
 
+/// What was said of rows that choose, and in which form.
+struct Heard {
+    opinion: Opinion,
+    /// Whether a compact form said it, and so is the one to serve.
+    compact: bool,
+}
+
+impl Heard {
+    /// `model` in the form that was heard.
+    fn form(&self, model: Model) -> Model {
+        let compact = if self.compact { model.compacted() } else { None };
+        compact.unwrap_or(model)
+    }
+}
+
 /// Rows to learn from, prepared as recipes ask for it.
 #[derive(Debug)]
 struct Ground {
@@ -285,8 +300,8 @@ impl Workbench {
         let classes = self.material.schema.classes().len();
         let effort = self.effort(family, stop);
         let began = clock();
-        let across = if self.standing.is_empty() {
-            self.hear_briefly(recipe, &effort)?
+        let heard = if self.standing.is_empty() {
+            Heard { opinion: self.hear_briefly(recipe, &effort)?, compact: false }
         } else {
             self.hear(recipe, &effort)?
         };
@@ -296,6 +311,7 @@ impl Workbench {
             None => {
                 let (preparation, model) =
                     self.whole.fit(recipe, classes, |class| class, &effort)?;
+                let model = heard.form(model);
                 Member { family, preparation: self.keep(preparation), model }
             }
         };
@@ -303,6 +319,7 @@ impl Workbench {
         let fitted = (self.preparations[member.preparation].clone(), member.model.clone());
         let (held_out, work) = self.ask(family, fitted, &self.material.held_out.samples)?;
         let recipe = recipe.clone();
+        let across = heard.opinion;
         self.standing.push(Standing { member, recipe, across, held_out, fit_seconds, work });
         Ok(())
     }
@@ -321,10 +338,17 @@ impl Workbench {
         let recipe = recipe.clone();
         let began = clock();
         match self.hear(&recipe, &self.effort(recipe.family(), stop)) {
-            Ok(across) => {
-                if let Some(first) = self.standing.first_mut() {
-                    first.across = across;
+            Ok(heard) => {
+                if let Some(mut first) = self.standing.first().cloned() {
+                    first.member.model = heard.form(first.member.model);
+                    let preparation = self.preparations[first.member.preparation].clone();
+                    let fitted = (preparation, first.member.model.clone());
+                    let held_out = &self.material.held_out.samples;
+                    (first.held_out, first.work) =
+                        self.ask(first.member.family, fitted, held_out)?;
+                    first.across = heard.opinion;
                     first.fit_seconds += clock() - began;
+                    self.standing[0] = first;
                 }
                 Ok(())
             }
@@ -351,20 +375,43 @@ impl Workbench {
         heard.unwrap_or(self.truth.len())
     }
 
-    /// What members of a recipe say of each fold that were fitted without it.
-    fn hear(&mut self, recipe: &Recipe, effort: &Effort<'_>) -> Result<Opinion, BenchError> {
+    /// What members of a recipe say of each fold that were fitted without it; those in a compact
+    /// form, where that says it as well.
+    fn hear(&mut self, recipe: &Recipe, effort: &Effort<'_>) -> Result<Heard, BenchError> {
         let classes = self.material.schema.classes().len();
-        let mut heard: Option<Opinion> = None;
+        let (mut exact, mut compact) = (Vec::new(), Vec::new());
         for fold in 0..self.folds.len() {
-            let fitted = self.folds[fold].fit(recipe, classes, |class| class, effort)?;
+            let (preparation, model) =
+                self.folds[fold].fit(recipe, classes, |class| class, effort)?;
             let samples = &self.material.folds[fold].checks.samples;
-            let (opinion, _) = self.ask(recipe.family(), fitted, samples)?;
-            heard = Some(match heard {
-                None => opinion,
-                Some(before) => before.and(opinion),
-            });
+            if let Some(model) = model.compacted() {
+                let fitted = (preparation.clone(), model);
+                compact.push(self.ask(recipe.family(), fitted, samples)?.0);
+            }
+            exact.push(self.ask(recipe.family(), (preparation, model), samples)?.0);
         }
-        Ok(heard.expect("there are two folds or more"))
+        let whole = |opinions: Vec<Opinion>| opinions.into_iter().reduce(Opinion::and);
+        // Rows of which no compact form can be made in one fold are left as they are in all.
+        let compact = if compact.len() == exact.len() { whole(compact) } else { None };
+        let exact = whole(exact).expect("there are two folds or more");
+        Ok(match compact {
+            Some(opinion) if self.as_good(&opinion, &exact) => Heard { opinion, compact: true },
+            Some(_) | None => Heard { opinion: exact, compact: false },
+        })
+    }
+
+    /// Whether a compact form costs no measurable accuracy: it is right in no fewer rows than chance
+    /// explains, among those where only one of both is right.
+    #[expect(clippy::cast_precision_loss, reason = "counts of rows")]
+    fn as_good(&self, compact: &Opinion, exact: &Opinion) -> bool {
+        let classes = self.material.schema.classes().len();
+        let (compact, exact) = (compact.votes(classes), exact.votes(classes));
+        let (mut lost, mut won) = (0_usize, 0_usize);
+        for ((compact, exact), truth) in compact.iter().zip(&exact).zip(&self.truth) {
+            lost += usize::from(exact == truth && compact != truth);
+            won += usize::from(compact == truth && exact != truth);
+        }
+        lost.saturating_sub(won) as f64 <= ((lost + won) as f64).sqrt()
     }
 
     /// What a member of a recipe says of the first fold that was fitted on a part of the others.

@@ -104,6 +104,14 @@ fn what_is_measured_on_held_out_rows_is_what_the_ensemble_answers() {
 }
 
 #[test]
+fn rows_ship_as_bytes_where_that_costs_nothing() {
+    let assembled = assembled(&material(&[chunk()]), &[Family::Ridge, Family::Knn, Family::RbfSvm]);
+    let compact = assembled.ensemble.members().iter().filter(|it| it.member.model.is_compact());
+    let families: Vec<Family> = compact.map(|it| it.member.family).collect();
+    assert_eq!(families, [Family::Knn, Family::RbfSvm]);
+}
+
+#[test]
 fn members_that_need_the_same_preparation_share_it() {
     let families = [Family::Ridge, Family::LinearSvm, Family::Forest, Family::Boosted, Family::Knn];
     let assembled = assembled(&material(&[chunk()]), &families);

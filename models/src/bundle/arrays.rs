@@ -30,6 +30,7 @@ pub(super) enum Values<'a> {
     F32(&'a [f32]),
     U32(&'a [u32]),
     U16(&'a [u16]),
+    U8(&'a [u8]),
 }
 
 /// The arrays of a bundle that is being written.
@@ -49,6 +50,7 @@ impl<'a> Writer<'a> {
             Values::F32(values) => values.len(),
             Values::U32(values) => values.len(),
             Values::U16(values) => values.len(),
+            Values::U8(values) => values.len(),
         };
         self.arrays.push((name, Array { shape: [len], values }));
     }
@@ -66,6 +68,7 @@ impl View for Array<'_> {
             Values::F32(_) => Dtype::F32,
             Values::U32(_) => Dtype::U32,
             Values::U16(_) => Dtype::U16,
+            Values::U8(_) => Dtype::U8,
         }
     }
 
@@ -78,6 +81,7 @@ impl View for Array<'_> {
             Values::F32(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
             Values::U32(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
             Values::U16(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            Values::U8(values) => return Cow::Borrowed(values),
         })
     }
 
@@ -86,6 +90,7 @@ impl View for Array<'_> {
             Values::F32(values) => size_of_val(values),
             Values::U32(values) => size_of_val(values),
             Values::U16(values) => size_of_val(values),
+            Values::U8(values) => values.len(),
         }
     }
 }
@@ -115,6 +120,10 @@ impl<'a> Reader<'a> {
     pub(super) fn u16(&mut self, name: &str) -> Result<Vec<u16>, BundleError> {
         let (numbers, _) = self.take(name, Dtype::U16)?.as_chunks();
         Ok(numbers.iter().copied().map(u16::from_le_bytes).collect())
+    }
+
+    pub(super) fn u8(&mut self, name: &str) -> Result<Vec<u8>, BundleError> {
+        Ok(self.take(name, Dtype::U8)?.to_vec())
     }
 
     /// Nothing is left that nothing asked for.

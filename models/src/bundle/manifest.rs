@@ -2,7 +2,8 @@
 //! after where it belongs: `m0.rows`, `gate.weights`, `p1.s0.mean`.
 //!
 //! Postcard writes fields in their order and enums by position: nothing here may be reordered or
-//! removed while bundles of version 1 are to be read; version 2 is the same and more behind it.
+//! removed while bundles of version 1 are to be read; version 2 is the same and more behind it, and
+//! version 3 knows compact forms, which stand after all others.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +16,7 @@ use crate::{
     gate::Gate,
     member::{Boosted, Dense, Family, Forest, Knn, Linear, Member, Mlp, Model, RbfSvm, Trees},
     preparation::{Preparation, Step},
+    rows::{Compact, Rows},
     schema::{ClassId, Schema},
     voting::Voting,
 };
@@ -64,6 +66,8 @@ enum Form {
     RbfSvm { gamma: f32, width: u32 },
     Mlp { width: u32, layers: u32 },
     Boosted,
+    CompactKnn { k: u32, width: u32, low: f32, step: f32 },
+    CompactRbfSvm { gamma: f32, width: u32, low: f32, step: f32 },
 }
 
 impl Manifest {
@@ -163,9 +167,12 @@ fn take_step(form: StepForm, at: &str, arrays: &mut Reader<'_>) -> Result<Step, 
 fn put_member<'a>(member: &'a Member, at: &str, arrays: &mut Writer<'a>) -> MemberHead {
     let form = match &member.model {
         Model::Knn(Knn { k, width, rows, labels }) => {
-            arrays.put(format!("{at}.rows"), Values::F32(rows));
             arrays.put(format!("{at}.labels"), Values::U16(labels));
-            Form::Knn { k: *k, width: short(*width) }
+            let (k, width) = (*k, short(*width));
+            match put_rows(rows, format!("{at}.rows"), arrays) {
+                None => Form::Knn { k, width },
+                Some((low, step)) => Form::CompactKnn { k, width, low, step },
+            }
         }
         Model::Linear(Linear { width, weights, bias }) => {
             arrays.put(format!("{at}.weights"), Values::F32(weights));
@@ -179,10 +186,13 @@ fn put_member<'a>(member: &'a Member, at: &str, arrays: &mut Writer<'a>) -> Memb
         }
         Model::RbfSvm(RbfSvm { gamma, width, counts, vectors, coefficients, bias }) => {
             arrays.put(format!("{at}.counts"), Values::U32(counts));
-            arrays.put(format!("{at}.vectors"), Values::F32(vectors));
             arrays.put(format!("{at}.coefficients"), Values::F32(coefficients));
             arrays.put(format!("{at}.bias"), Values::F32(bias));
-            Form::RbfSvm { gamma: *gamma, width: short(*width) }
+            let (gamma, width) = (*gamma, short(*width));
+            match put_rows(vectors, format!("{at}.vectors"), arrays) {
+                None => Form::RbfSvm { gamma, width },
+                Some((low, step)) => Form::CompactRbfSvm { gamma, width, low, step },
+            }
         }
         Model::Mlp(Mlp { width, layers }) => {
             for (layer, Dense { weights, bias }) in layers.iter().enumerate() {
@@ -207,12 +217,14 @@ fn take_member(
     arrays: &mut Reader<'_>,
 ) -> Result<Member, BundleError> {
     let model = match head.form {
-        Form::Knn { k, width } => Model::Knn(Knn {
-            k,
-            width: long(width),
-            rows: arrays.f32(&format!("{at}.rows"))?,
-            labels: arrays.u16(&format!("{at}.labels"))?,
-        }),
+        Form::Knn { k, width } => {
+            let rows = Rows::Exact(arrays.f32(&format!("{at}.rows"))?);
+            take_knn(k, width, rows, at, arrays)?
+        }
+        Form::CompactKnn { k, width, low, step } => {
+            let bytes = arrays.u8(&format!("{at}.rows"))?;
+            take_knn(k, width, Rows::Compact(Compact { low, step, bytes }), at, arrays)?
+        }
         Form::Linear { width } => Model::Linear(Linear {
             width: long(width),
             weights: arrays.f32(&format!("{at}.weights"))?,
@@ -223,14 +235,15 @@ fn take_member(
             classes: long(classes),
             leaves: arrays.f32(&format!("{at}.leaves"))?,
         }),
-        Form::RbfSvm { gamma, width } => Model::RbfSvm(RbfSvm {
-            gamma,
-            width: long(width),
-            counts: arrays.u32(&format!("{at}.counts"))?,
-            vectors: arrays.f32(&format!("{at}.vectors"))?,
-            coefficients: arrays.f32(&format!("{at}.coefficients"))?,
-            bias: arrays.f32(&format!("{at}.bias"))?,
-        }),
+        Form::RbfSvm { gamma, width } => {
+            let vectors = Rows::Exact(arrays.f32(&format!("{at}.vectors"))?);
+            take_rbf_svm(gamma, width, vectors, at, arrays)?
+        }
+        Form::CompactRbfSvm { gamma, width, low, step } => {
+            let bytes = arrays.u8(&format!("{at}.vectors"))?;
+            let vectors = Rows::Compact(Compact { low, step, bytes });
+            take_rbf_svm(gamma, width, vectors, at, arrays)?
+        }
         Form::Mlp { width, layers } => {
             // Each layer has arrays of its own, so a false count ends at the first missing one.
             let layers = (0..layers).map(|layer| {
@@ -249,6 +262,48 @@ fn take_member(
         }),
     };
     Ok(Member { family: head.family, preparation: long(head.preparation), model })
+}
+
+/// Writes rows; what a compact form needs beside its bytes.
+fn put_rows<'a>(rows: &'a Rows, name: String, arrays: &mut Writer<'a>) -> Option<(f32, f32)> {
+    match rows {
+        Rows::Exact(values) => {
+            arrays.put(name, Values::F32(values));
+            None
+        }
+        Rows::Compact(Compact { low, step, bytes }) => {
+            arrays.put(name, Values::U8(bytes));
+            Some((*low, *step))
+        }
+    }
+}
+
+fn take_knn(
+    k: u32,
+    width: u32,
+    rows: Rows,
+    at: &str,
+    arrays: &mut Reader<'_>,
+) -> Result<Model, BundleError> {
+    let labels = arrays.u16(&format!("{at}.labels"))?;
+    Ok(Model::Knn(Knn { k, width: long(width), rows, labels }))
+}
+
+fn take_rbf_svm(
+    gamma: f32,
+    width: u32,
+    vectors: Rows,
+    at: &str,
+    arrays: &mut Reader<'_>,
+) -> Result<Model, BundleError> {
+    Ok(Model::RbfSvm(RbfSvm {
+        gamma,
+        width: long(width),
+        counts: arrays.u32(&format!("{at}.counts"))?,
+        vectors,
+        coefficients: arrays.f32(&format!("{at}.coefficients"))?,
+        bias: arrays.f32(&format!("{at}.bias"))?,
+    }))
 }
 
 fn put_trees<'a>(trees: &'a Trees, at: &str, arrays: &mut Writer<'a>) {

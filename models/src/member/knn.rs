@@ -1,11 +1,7 @@
 //! k nearest neighbours: the training rows themselves.
 
 use super::{Buffers, ModelError};
-use crate::{
-    check,
-    kernel::{squared_distances, squared_distances_of_many},
-    work::Work,
-};
+use crate::{check, kernel::squared_distances_of_many, rows::Rows, work::Work};
 
 /// Most neighbours: they are kept sorted by insertion, which is fast while they are few.
 pub const NEIGHBOURS_MAX: u32 = 1_000;
@@ -20,7 +16,7 @@ pub struct Knn {
     /// Values per row.
     pub width: usize,
     /// `[n, width]`, row-major.
-    pub rows: Vec<f32>,
+    pub rows: Rows,
     /// `[n]` class ids.
     pub labels: Vec<u16>,
 }
@@ -29,31 +25,38 @@ impl Knn {
     /// `out[c]` becomes the number of the `k` nearest rows that are of class `c`.
     pub(super) fn scores(&self, x: &[f32], out: &mut [f32], buffers: &mut Buffers) {
         let k = self.k as usize;
-        let nearest = &mut buffers.nearest;
+        let Buffers { nearest, bytes, .. } = buffers;
         nearest.clear();
         nearest.reserve(k);
-        let mut labels = self.labels.iter();
-        squared_distances(&self.rows, x, |distance| {
-            if let Some(&label) = labels.next() {
+        self.rows.nearer(x, bytes, |row, distance| {
+            if let Some(&label) = self.labels.get(row) {
                 keep_nearest(nearest, k, distance, label);
             }
+            nearest.get(k - 1).map_or(f32::INFINITY, |&(worst, _)| worst)
         });
         count(nearest, out);
     }
 
     /// [`Knn::scores`] of several samples side by side: the same distances in the same order.
-    pub(super) fn scores_of_many(&self, xs: &[f32], out: &mut [f32]) {
+    pub(super) fn scores_of_many(&self, xs: &[f32], out: &mut [f32], buffers: &mut Buffers) {
         let k = self.k as usize;
-        let mut nearest = vec![Vec::with_capacity(k); xs.len() / self.width];
+        let samples = xs.len() / self.width;
+        let classes = out.len() / samples.max(1);
+        let Rows::Exact(rows) = &self.rows else {
+            // So few bytes stay in the cache, and far rows are left early.
+            let samples = xs.chunks_exact(self.width).zip(out.chunks_exact_mut(classes.max(1)));
+            samples.for_each(|(x, out)| self.scores(x, out, buffers));
+            return;
+        };
+        let mut nearest = vec![Vec::with_capacity(k); samples];
         let mut labels = self.labels.iter();
         let mut label = 0;
-        squared_distances_of_many(&self.rows, xs, self.width, |sample, distance| {
+        squared_distances_of_many(rows, xs, self.width, |sample, distance| {
             if sample == 0 {
                 label = labels.next().copied().unwrap_or_default();
             }
             keep_nearest(&mut nearest[sample], k, distance, label);
         });
-        let classes = out.len() / nearest.len().max(1);
         for (nearest, out) in nearest.iter().zip(out.chunks_exact_mut(classes.max(1))) {
             count(nearest, out);
         }
@@ -66,12 +69,7 @@ impl Knn {
         check::at_most("knn k", self.k as usize, NEIGHBOURS_MAX as usize)?;
         check::at_most("knn k", self.k as usize, self.labels.len())?;
         super::same_width("knn width", self.width, width)?;
-        check::length(
-            "knn rows",
-            &self.rows,
-            check::area("knn rows", self.labels.len(), self.width)?,
-        )?;
-        check::finite("knn rows", &self.rows)?;
+        self.rows.check("knn rows", self.labels.len(), self.width)?;
         for &label in &self.labels {
             check::below("knn labels", label, classes)?;
         }
@@ -80,7 +78,7 @@ impl Knn {
 
     /// Every row is read once.
     pub(super) fn work(&self) -> Work {
-        Work { bytes: super::bytes_of(&self.rows), ..Work::default() }
+        Work { bytes: self.rows.bytes(), ..Work::default() }
     }
 }
 

@@ -1,11 +1,7 @@
 //! Support vector machine with a radial basis function kernel, one against one.
 
 use super::{Buffers, ModelError};
-use crate::{
-    check,
-    kernel::{exponentials, squared_distances, squared_distances_of_many},
-    work::Work,
-};
+use crate::{check, kernel::exponentials, rows::Rows, work::Work};
 
 /// For each pair of classes `(a, b)`, `a < b`, a vote: `Σ coef·K(x, sv) + bias > 0` says `a`.
 ///
@@ -21,7 +17,7 @@ pub struct RbfSvm {
     /// Support vectors of each class, in class order; 0 for a class without training rows.
     pub counts: Vec<u32>,
     /// `[n, width]`, row-major, grouped by class.
-    pub vectors: Vec<f32>,
+    pub vectors: Rows,
     /// `[n, classes - 1]`, row-major.
     pub coefficients: Vec<f32>,
     /// One per pair, in the order (0,1), (0,2), …, (1,2), ….
@@ -39,16 +35,16 @@ impl RbfSvm {
     ///
     /// The squashed sum is that of scikit-learn's `_ovr_decision_function`.
     pub(super) fn scores(&self, x: &[f32], out: &mut [f32], buffers: &mut Buffers) {
-        let Buffers { a: kernels, b: sums, .. } = buffers;
+        let Buffers { a: kernels, b: sums, bytes, .. } = buffers;
         kernels.clear();
-        squared_distances(&self.vectors, x, |distance| kernels.push(distance));
+        self.vectors.distances(x, bytes, |distance| kernels.push(distance));
         self.decide(kernels, sums, out);
     }
 
     /// [`RbfSvm::scores`] of several samples side by side: the same distances in the same order.
     pub(super) fn scores_of_many(&self, xs: &[f32], out: &mut [f32], buffers: &mut Buffers) {
         let mut kernels = vec![Vec::new(); xs.len() / self.width];
-        squared_distances_of_many(&self.vectors, xs, self.width, |sample, distance| {
+        self.vectors.distances_of_many(xs, self.width, |sample, distance| {
             kernels[sample].push(distance);
         });
         for (kernels, out) in kernels.iter_mut().zip(out.chunks_exact_mut(self.counts.len())) {
@@ -117,18 +113,13 @@ impl RbfSvm {
         let vectors = self.counts.iter().map(|&count| u64::from(count)).sum::<u64>();
         let vectors = usize::try_from(vectors).unwrap_or(usize::MAX);
         check::some("rbf svm vectors", vectors)?;
-        check::length(
-            "rbf svm vectors",
-            &self.vectors,
-            check::area("rbf svm vectors", vectors, width)?,
-        )?;
+        self.vectors.check("rbf svm vectors", vectors, width)?;
         check::length(
             "rbf svm coefficients",
             &self.coefficients,
             check::area("rbf svm coefficients", vectors, classes - 1)?,
         )?;
         check::length("rbf svm bias", &self.bias, classes * (classes - 1) / 2)?;
-        check::finite("rbf svm vectors", &self.vectors)?;
         check::finite("rbf svm coefficients", &self.coefficients)?;
         check::finite("rbf svm bias", &self.bias)
     }
@@ -136,7 +127,7 @@ impl RbfSvm {
     /// Every vector is read once, and gives one exponential.
     pub(super) fn work(&self) -> Work {
         Work {
-            bytes: super::bytes_of(&self.vectors),
+            bytes: self.vectors.bytes(),
             exps: self.counts.iter().map(|&count| u64::from(count)).sum(),
             madds: super::count_of(&self.coefficients),
             ..Work::default()

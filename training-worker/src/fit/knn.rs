@@ -1,6 +1,6 @@
 //! k nearest neighbours: the training rows are the model.
 
-use models::member::Knn;
+use models::{Rows, member::Knn};
 
 use super::{FitError, Lesson, matrix::index32};
 
@@ -26,7 +26,7 @@ pub(super) fn fit(settings: &Settings, lesson: &Lesson<'_>) -> Result<Knn, FitEr
     Ok(Knn {
         k: index32(settings.k.clamp(1, lesson.samples.len())),
         width: lesson.samples.width(),
-        rows: lesson.samples.values().to_vec(),
+        rows: Rows::Exact(lesson.samples.values().to_vec()),
         labels: lesson.labels.to_vec(),
     })
 }

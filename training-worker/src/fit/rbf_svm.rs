@@ -7,7 +7,7 @@ mod few;
 mod kernel;
 mod pair;
 
-use models::{Features, member::RbfSvm};
+use models::{Features, Rows, member::RbfSvm};
 
 pub(super) use self::pair::Solved;
 use self::{
@@ -60,10 +60,11 @@ impl Fitted<'_> {
             gamma: self.gamma,
             width: self.samples.width(),
             counts: Vec::with_capacity(self.classes),
-            vectors: Vec::new(),
+            vectors: Rows::Exact(Vec::new()),
             coefficients: Vec::new(),
             bias: self.pairs.iter().map(|pair| narrow(pair.bias)).collect(),
         };
+        let mut vectors = Vec::new();
         for (class, rows) in self.members.iter().enumerate() {
             let mut count = 0;
             let mut coefficients = Vec::with_capacity(others);
@@ -80,12 +81,13 @@ impl Fitted<'_> {
                 if coefficients.iter().all(|&coefficient| coefficient == 0.0) {
                     continue;
                 }
-                model.vectors.extend_from_slice(self.samples.row(row));
+                vectors.extend_from_slice(self.samples.row(row));
                 model.coefficients.extend_from_slice(&coefficients);
                 count += 1;
             }
             model.counts.push(count);
         }
+        model.vectors = Rows::Exact(vectors);
         model
     }
 
