@@ -4,14 +4,14 @@ use std::fs;
 
 use crate::{
     early::early,
-    figures::{Alone, Count, Single, Vote},
+    figures::{Alone, Compact, Count, Single, Vote},
     gauge::{measured, single_calls},
 };
 use benches::{
     fitted::{Fitted, parts},
     folder::{Fault, Folder},
 };
-use models::{ClassId, Confusion, Ensemble, Family, Features, Parts, Subset, bundle};
+use models::{ClassId, Confusion, Ensemble, Family, Features, Parts, Share, Subset, bundle};
 
 /// Fits `family` with the settings that a job would use, asks it about every test row, and keeps
 /// its bundle for the vote. Preparing the rows counts as fitting.
@@ -25,17 +25,40 @@ pub(crate) fn alone(folder: &Folder, family: Family) -> Result<Alone, Fault> {
     fs::write(folder.ours().join(family.name()), &bytes)?;
 
     let (tests, truth) = (folder.samples("test")?, folder.truth("test")?);
-    let given = ensemble.member_votes(&tests).swap_remove(0);
-    let right = Confusion::of(classes, &truth, &given).accuracy();
+    let right = |ensemble: &Ensemble| {
+        let given = ensemble.member_votes(&tests).swap_remove(0);
+        let Share { hits, of } = Confusion::of(classes, &truth, &given).accuracy();
+        Count { hits, of }
+    };
+    let mut whole = ensemble.clone().into_parts();
+    let compact = match whole.members[0].member.model.compacted() {
+        None => None,
+        Some(model) => {
+            whole.members[0].member.model = model;
+            let ensemble = Ensemble::new(whole)?;
+            let bytes = bundle::encode(&ensemble);
+            fs::write(folder.ours().join(compact_name(family)), &bytes)?;
+            Some(Compact {
+                right: right(&ensemble),
+                one_us: time(&ensemble, &tests, Subset::all(1)),
+                kb: bytes.len() as f64 / 1024.0,
+            })
+        }
+    };
     Ok(Alone {
         family: family.name().to_owned(),
-        right: Count { hits: right.hits, of: right.of },
+        right: right(&ensemble),
         fit_cpu_s: took.cpu_s,
         fit_wall_s: took.wall_s,
         peak_mib: took.peak_mib,
         one_us: time(&ensemble, &tests, Subset::all(1)),
         kb: bytes.len() as f64 / 1024.0,
+        compact,
     })
+}
+
+fn compact_name(family: Family) -> String {
+    format!("{}-compact", family.name())
 }
 
 /// Single answers of `subset`, ungated, as they are served: until the vote is decided.
@@ -61,19 +84,7 @@ fn time_to_the_end(ensemble: &Ensemble, rows: &Features, subset: Subset) -> Resu
 
 /// The vote of all families that stand in the folder, as the peers' side votes.
 pub(crate) fn vote(folder: &Folder) -> Result<Vote, Fault> {
-    let mut whole: Option<Parts> = None;
-    for family in Family::ALL {
-        let path = folder.ours().join(family.name());
-        if !path.exists() {
-            continue;
-        }
-        let parts = bundle::decode(&fs::read(path)?)?.into_parts();
-        match &mut whole {
-            None => whole = Some(parts),
-            Some(whole) => join(whole, parts),
-        }
-    }
-    let mut parts = whole.ok_or("no family stands")?;
+    let mut parts = all_of(folder, false)?.ok_or("no family stands")?;
     let (tests, truth) = (folder.samples("test")?, folder.truth("test")?);
     let votes = Ensemble::new(parts.clone())?.member_votes(&tests);
     let members = votes.len();
@@ -85,6 +96,8 @@ pub(crate) fn vote(folder: &Folder) -> Result<Vote, Fault> {
     }
     let ensemble = Ensemble::new(parts)?;
     let all = Subset::all(members);
+    let compact = all_of(folder, true)?.ok_or("no family stands")?;
+    let compact_us = time_to_the_end(&Ensemble::new(compact)?, &tests, all)?;
     let classes = ensemble.schema().classes().len();
     let hits = |weights: &[f64]| {
         let rows = truth.iter().enumerate().filter(|&(row, &truth)| {
@@ -105,8 +118,28 @@ pub(crate) fn vote(folder: &Folder) -> Result<Vote, Fault> {
         unweighted: hits(&vec![1.0; members]),
         soft: None,
         one_us: time_to_the_end(&ensemble, &tests, all)?,
+        compact_us: Some(compact_us),
         early: Some(early(&ensemble, &tests, all)?),
     })
+}
+
+/// All families that stand in the folder, in their compact forms if those are asked for.
+fn all_of(folder: &Folder, compact: bool) -> Result<Option<Parts>, Fault> {
+    let mut whole: Option<Parts> = None;
+    for family in Family::ALL {
+        let path = folder.ours().join(family.name());
+        let smaller = folder.ours().join(compact_name(family));
+        let path = if compact && smaller.exists() { smaller } else { path };
+        if !path.exists() {
+            continue;
+        }
+        let parts = bundle::decode(&fs::read(path)?)?.into_parts();
+        match &mut whole {
+            None => whole = Some(parts),
+            Some(whole) => join(whole, parts),
+        }
+    }
+    Ok(whole)
 }
 
 /// Adds the members of `other`; a preparation that both have is done once.

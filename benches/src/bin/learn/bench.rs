@@ -79,6 +79,8 @@ struct Summary {
     vote_us_ratio: Option<f64>,
     vote_us_ratio_hapt: Option<f64>,
     vote_us_ratio_mnist: Option<f64>,
+    /// The same with compact members.
+    vote_us_ratio_compact: Option<f64>,
     /// Share of test rows, of all sets, with the class of the full vote.
     early_stop_same: Option<f64>,
     /// Mean share of the full vote's work.
@@ -197,6 +199,9 @@ impl Bench<'_> {
             println!("{}", page::families(&found));
             if let Some(early) = found.our_vote.as_ref().and_then(|vote| vote.early) {
                 println!("Our vote of all seven: {}\n", page::early(early));
+            }
+            if let Some(compact) = found.our_vote.as_ref().and_then(|vote| vote.compact_us) {
+                println!("With compact members to the end: {} µs.\n", page::figure(compact.median));
             }
         }
         if matches!(which, Which::HaptSix | Which::Mnist | Which::Synthetic) {
@@ -342,6 +347,7 @@ fn summary(all: &[Findings]) -> Summary {
     let (vote_hapt, vote_mnist) =
         (hapt.and_then(Findings::vote_ratio), mnist.and_then(Findings::vote_ratio));
     let votes = [vote_hapt, vote_mnist].into_iter().flatten();
+    let compact = [hapt, mnist].into_iter().filter_map(|it| it?.compact_vote_ratio());
     let (same, work) = early_stop(all.iter().filter_map(|it| it.our_vote.as_ref()?.early));
     let shipped = early_stop(all.iter().filter_map(|it| Some(it.training.as_ref()?.early)));
     Summary {
@@ -351,6 +357,7 @@ fn summary(all: &[Findings]) -> Summary {
         vote_us_ratio: votes.reduce(f64::min),
         vote_us_ratio_hapt: vote_hapt,
         vote_us_ratio_mnist: vote_mnist,
+        vote_us_ratio_compact: compact.reduce(f64::min),
         early_stop_same: same,
         early_stop_work: work,
         early_stop_work_shipped: shipped.1,

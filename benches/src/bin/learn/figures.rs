@@ -46,6 +46,18 @@ pub(crate) struct Alone {
     pub(crate) peak_mib: f64,
     pub(crate) one_us: Single,
     pub(crate) kb: f64,
+    /// With a byte for each value of its rows; only our side, and only of what is made of rows.
+    #[serde(default)]
+    pub(crate) compact: Option<Compact>,
+}
+
+/// The compact form of a family.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Compact {
+    #[serde(flatten)]
+    pub(crate) right: Count,
+    pub(crate) one_us: Single,
+    pub(crate) kb: f64,
 }
 
 /// A vote that ends as soon as it is decided, beside the full one.
@@ -73,6 +85,9 @@ pub(crate) struct Vote {
     pub(crate) soft: Option<u64>,
     /// Of the full vote: every member is asked.
     pub(crate) one_us: Single,
+    /// The same with compact members, where there are such; only our side.
+    #[serde(default)]
+    pub(crate) compact_us: Option<Single>,
     /// Only our side.
     #[serde(default)]
     pub(crate) early: Option<Early>,
@@ -250,6 +265,12 @@ impl Findings {
     /// The peers' time of a vote over ours.
     pub(crate) fn vote_ratio(&self) -> Option<f64> {
         Some(self.peers_vote.as_ref()?.one_us.median / self.our_vote.as_ref()?.one_us.median)
+    }
+
+    /// The same with compact members.
+    pub(crate) fn compact_vote_ratio(&self) -> Option<f64> {
+        let ours = self.our_vote.as_ref()?.compact_us?;
+        Some(self.peers_vote.as_ref()?.one_us.median / ours.median)
     }
 
     pub(crate) fn choice(&self, name: &str) -> Option<&Choice> {

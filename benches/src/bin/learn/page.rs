@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::figures::{Alone, Choice, Early, Findings, Single, Training};
+use crate::figures::{Alone, Choice, Compact, Early, Findings, Single, Training};
 
 /// A row of cells.
 fn row(cells: &[String]) -> String {
@@ -62,6 +62,12 @@ pub(crate) fn families(found: &Findings) -> String {
             of(&|it| single(it.one_us)),
             of(&|it| figure(it.kb)),
         ]);
+        if let Some(Compact { right, one_us, kb }) = our.compact {
+            let none = String::new;
+            let name = format!("{}, compact", our.family);
+            let (right, one_us) = (right.shown(), single(one_us));
+            text += &row(&[name, right, none(), none(), none(), none(), one_us, figure(kb)]);
+        }
         for (at, it) in [Some(our), peer].into_iter().enumerate() {
             let Some(it) = it else { continue };
             sums[at] += it.fit_cpu_s;
