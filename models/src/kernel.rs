@@ -157,6 +157,14 @@ fn sum_of_bytes(a: &[u8], b: &[u8]) -> u32 {
             lanes[lane] += difference * difference;
         }
     }
+    let (a_short, a_rest) = a_rest.as_chunks::<SHORT>();
+    let (b_short, b_rest) = b_rest.as_chunks::<SHORT>();
+    for (a, b) in a_short.iter().zip(b_short) {
+        for lane in 0..SHORT {
+            let difference = u32::from(a[lane].abs_diff(b[lane]));
+            lanes[lane] += difference * difference;
+        }
+    }
     let rest = a_rest.iter().zip(b_rest).map(|(a, &b)| u32::from(a.abs_diff(b)).pow(2));
     lanes.into_iter().sum::<u32>() + rest.sum::<u32>()
 }
