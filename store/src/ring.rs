@@ -18,12 +18,18 @@ use std::{
     path::PathBuf,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
+    time::Duration,
 };
 
 use segments::Segments;
 
 /// The key of a record.
 pub type Key = [u8; 16];
+
+/// How long records may wait for others, to be written together.
+const GATHER: Duration = Duration::from_millis(2);
+/// So many bytes that wait are written at once.
+const GATHER_BYTES: usize = 256 << 10;
 
 /// How much a ring may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,15 +94,24 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     /// Queued or being written: found here until the index has them.
-    pending: HashMap<Key, Arc<[u8]>>,
-    queue: Vec<(Key, Arc<[u8]>)>,
+    pending: HashMap<Key, Arc<Vec<u8>>>,
+    queue: Vec<(Key, Arc<Vec<u8>>)>,
     /// Bytes queued or being written.
     pending_bytes: usize,
     segments: Segments,
     /// Records that could not be written.
     lost: u64,
     writing: bool,
+    /// Somebody waits until all is written.
+    hurry: bool,
     closed: bool,
+}
+
+impl State {
+    /// Whether what is queued is written without waiting for more.
+    fn due(&self) -> bool {
+        self.closed || self.hurry || GATHER_BYTES <= self.pending_bytes
+    }
 }
 
 impl Ring {
@@ -118,6 +133,7 @@ impl Ring {
             segments,
             lost: 0,
             writing: false,
+            hurry: false,
             closed: false,
         };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
@@ -148,14 +164,20 @@ impl Ring {
         if self.limits.queue_bytes_max < state.pending_bytes + bytes && state.pending_bytes != 0 {
             return Err(RingError::Full { queued: state.pending_bytes });
         }
+        let (idle, was_due) = (state.queue.is_empty(), state.due());
         state.pending_bytes += bytes;
         for (key, record) in records {
-            let record = Arc::<[u8]>::from(record);
+            let record = Arc::new(record);
             state.pending.insert(key, Arc::clone(&record));
             state.queue.push((key, record));
         }
+        // The thread is woken when there is something after nothing, and when there is enough; it
+        // sleeps through the rest.
+        let wake = idle || (state.due() && !was_due);
         drop(state);
-        self.shared.changed.notify_all();
+        if wake {
+            self.shared.changed.notify_all();
+        }
         Ok(())
     }
 
@@ -198,6 +220,10 @@ impl Ring {
     pub fn flush(&self) {
         let mut state = self.shared.lock();
         while !state.queue.is_empty() || state.writing {
+            if !state.hurry {
+                state.hurry = true;
+                self.shared.changed.notify_all();
+            }
             state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
@@ -231,6 +257,12 @@ impl Shared {
             if state.queue.is_empty() {
                 return;
             }
+            state = self
+                .changed
+                .wait_timeout_while(state, GATHER, |state| !state.due())
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+            state.hurry = false;
             let batch = std::mem::take(&mut state.queue);
             let target = state.segments.target();
             state.writing = true;

@@ -221,16 +221,17 @@ impl Segments {
 
 impl Target {
     /// Writes `records` with one call to the operating system.
-    pub(super) fn append<R: AsRef<[u8]>>(self, records: &[(Key, R)]) -> Result<Written, RingError> {
+    pub(super) fn append(self, records: &[(Key, Arc<Vec<u8>>)]) -> Result<Written, RingError> {
         let Self { segment, path, file, offset, stale } = self;
         remove(&stale)?;
-        let mut out = Vec::new();
+        let bytes = |record: &Vec<u8>| frame::HEAD_BYTES + KEY_BYTES + record.len();
+        let mut out = Vec::with_capacity(records.iter().map(|(_, record)| bytes(record)).sum());
         let mut slots = Vec::with_capacity(records.len());
         let start = usize::try_from(offset).unwrap_or(usize::MAX);
         for (key, record) in records {
             let at = start.saturating_add(out.len());
-            frame::write(&mut out, &[key, record.as_ref()]);
-            slots.push((*key, slot(segment, at, KEY_BYTES + record.as_ref().len())));
+            frame::write(&mut out, &[key, record]);
+            slots.push((*key, slot(segment, at, KEY_BYTES + record.len())));
         }
         file.write_all_at(&out, offset).map_err(disk("write to", &path))?;
         Ok(Written { segment, bytes: offset + length(out.len()), slots })
