@@ -38,6 +38,9 @@ pub struct Answer {
     pub votes: Votes,
     /// How many members could have been asked.
     pub assigned: u32,
+    /// Whether those that were not asked could not have changed the class. Only a vote that was told
+    /// to stop ends without.
+    pub decided: bool,
 }
 
 impl Answer {
@@ -283,7 +286,7 @@ impl Ensemble {
         self.check_subset(subset)?;
         self.check_row(row)?;
         let ask = Ask { subset, order: &self.order, to_the_end: false };
-        Ok(self.answer_checked(row, ask, gated, scratch, |_| ()))
+        Ok(self.answer_to_its_end(row, ask, gated, scratch))
     }
 
     /// [`Ensemble::answer`] of the members of `asking`, as it says. Calls `ended` when a stage has
@@ -300,9 +303,33 @@ impl Ensemble {
         scratch: &mut Scratch,
         ended: impl FnMut(Stage),
     ) -> Result<Answer, ShapeError> {
+        let answer = self.answer_while(row, asking, gated, scratch, ended, || true)?;
+        Ok(answer.expect("a vote that goes on has an answer"))
+    }
+
+    /// [`Ensemble::answer_timed`] for as long as `go_on` says so: it is asked before each member, and
+    /// not again when it has said no.
+    ///
+    /// A vote that is told to stop answers with the votes so far: the class that leads, ties to the
+    /// smallest, and `decided` is false unless the rest could not have changed it. `None` when nobody
+    /// had voted. While `go_on` says yes, the answer is bit for bit that of
+    /// [`Ensemble::answer_timed`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Ensemble::answer_timed`].
+    pub fn answer_while(
+        &self,
+        row: &[f32],
+        asking: &Asking,
+        gated: bool,
+        scratch: &mut Scratch,
+        ended: impl FnMut(Stage),
+        go_on: impl FnMut() -> bool,
+    ) -> Result<Option<Answer>, ShapeError> {
         self.check_subset(asking.subset)?;
         self.check_row(row)?;
-        Ok(self.answer_checked(row, asking.borrowed(), gated, scratch, ended))
+        Ok(self.answer_checked(row, asking.borrowed(), gated, scratch, ended, go_on))
     }
 
     /// One class for each sample: those that [`Ensemble::answer`] gives, in the same order.
@@ -322,8 +349,19 @@ impl Ensemble {
         let mut scratch = self.scratch();
         Ok(samples
             .rows()
-            .map(|row| self.answer_checked(row, ask, gated, &mut scratch, |_| ()).class)
+            .map(|row| self.answer_to_its_end(row, ask, gated, &mut scratch).class)
             .collect())
+    }
+
+    fn answer_to_its_end(
+        &self,
+        row: &[f32],
+        ask: Ask<'_>,
+        gated: bool,
+        scratch: &mut Scratch,
+    ) -> Answer {
+        let answer = self.answer_checked(row, ask, gated, scratch, |_| (), || true);
+        answer.expect("a vote that goes on has an answer")
     }
 
     fn check_row(&self, row: &[f32]) -> Result<(), ShapeError> {
@@ -345,7 +383,8 @@ impl Ensemble {
         gated: bool,
         scratch: &mut Scratch,
         mut ended: impl FnMut(Stage),
-    ) -> Answer {
+        go_on: impl FnMut() -> bool,
+    ) -> Option<Answer> {
         let Parts { schema, preparations, gate, .. } = &self.parts;
         scratch.begin(preparations.len());
         if let Some(gate) = gate
@@ -355,17 +394,30 @@ impl Ensemble {
             let stopped = gate.stops(self.margin(gate, row, scratch));
             ended(Stage::Gate);
             if stopped {
-                let (stage, votes) = (Stage::Gate, Votes::NONE);
-                return Answer { class, confidence: 1.0, stage, votes, assigned: ask.subset.len() };
+                return Some(Answer {
+                    class,
+                    confidence: 1.0,
+                    stage: Stage::Gate,
+                    votes: Votes::NONE,
+                    assigned: ask.subset.len(),
+                    decided: true,
+                });
             }
         }
-        let answer = self.vote(row, ask, scratch);
+        let answer = self.vote(row, ask, scratch, go_on);
         ended(Stage::Vote);
         answer
     }
 
-    /// Asks one member after the other until the rest cannot change the winner.
-    fn vote(&self, row: &[f32], ask: Ask<'_>, scratch: &mut Scratch) -> Answer {
+    /// Asks one member after the other until the rest cannot change the winner, or for as long as
+    /// `go_on` says so.
+    fn vote(
+        &self,
+        row: &[f32],
+        ask: Ask<'_>,
+        scratch: &mut Scratch,
+        mut go_on: impl FnMut() -> bool,
+    ) -> Option<Answer> {
         let Parts { schema, preparations, members, voting, .. } = &self.parts;
         let classes = schema.classes().len();
         let mut tally = std::mem::take(&mut scratch.tally);
@@ -376,6 +428,9 @@ impl Ensemble {
         let mut winner = None;
         let members_asked = ask.order.iter().copied().map(usize::from);
         for index in members_asked.filter(|&it| ask.subset.has(it)) {
+            if !go_on() {
+                break;
+            }
             let Weighted { member, .. } = &members[index];
             let count = self.counts[index];
             left -= count;
@@ -396,7 +451,12 @@ impl Ensemble {
                 break;
             }
         }
-        let class = winner.unwrap_or(ClassId(0));
+        if votes.is_empty() {
+            scratch.tally = tally;
+            return None;
+        }
+        // With nobody left there is always a winner: of a vote that was stopped, who leads.
+        let class = winner.or_else(|| tally.decided(0)).unwrap_or(ClassId(0));
         let asked = assigned - left;
         let confidence = if voting.confidence.is_measured() {
             voting.confidence.of(votes.len(), tally.share(class, asked))
@@ -405,7 +465,14 @@ impl Ensemble {
         };
         scratch.shares.extend(tally.shares(assigned));
         scratch.tally = tally;
-        Answer { class, confidence, stage: Stage::Vote, votes, assigned: ask.subset.len() }
+        Some(Answer {
+            class,
+            confidence,
+            stage: Stage::Vote,
+            votes,
+            assigned: ask.subset.len(),
+            decided: winner.is_some(),
+        })
     }
 
     fn margin(&self, gate: &Gate, row: &[f32], scratch: &mut Scratch) -> f32 {

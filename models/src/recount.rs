@@ -17,12 +17,12 @@ pub enum Cast {
     Shares(Vec<u32>),
 }
 
-/// How a count ended.
+/// How a count stands, or ended.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Counted {
     /// The winner: that of [`Ensemble::answer`] for the same row and members.
     pub class: ClassId,
-    /// After how many members it was decided.
+    /// After how many members.
     pub asked: usize,
     /// The share of their weight that the winner had.
     pub share: f32,
@@ -99,6 +99,29 @@ impl<'a> Recount<'a> {
     ///
     /// When there is no such member or row, or a class too many.
     pub fn count(&mut self, row: usize, members: &[usize]) -> Counted {
+        let nobody = Counted { class: ClassId(0), asked: 0, share: 0.0 };
+        let mut last = nobody;
+        self.counting::<false>(row, members, |counted| last = counted);
+        last
+    }
+
+    /// [`Recount::count`], and how the count stood after each member before: what a vote answers that
+    /// is stopped there.
+    ///
+    /// # Panics
+    ///
+    /// As [`Recount::count`].
+    pub fn count_each(&mut self, row: usize, members: &[usize], seen: impl FnMut(Counted)) {
+        self.counting::<true>(row, members, seen);
+    }
+
+    /// Each standing is `seen`, or only the last: thousands of choices of members ask for no other.
+    fn counting<const EACH: bool>(
+        &mut self,
+        row: usize,
+        members: &[usize],
+        mut seen: impl FnMut(Counted),
+    ) {
         let Self { ensemble, casts, tally, voted, starts, short } = self;
         let classes = ensemble.schema().classes().len();
         let known =
@@ -106,7 +129,6 @@ impl<'a> Recount<'a> {
         tally.begin(known.map_or(classes, <[ClassId]>::len));
         let mut left: u64 = members.iter().map(|&member| ensemble.counts[member]).sum();
         let mut of = 0;
-        let mut ended = (ClassId(0), 0);
         for (at, &member) in members.iter().enumerate() {
             let count = ensemble.counts[member];
             left -= count;
@@ -118,14 +140,16 @@ impl<'a> Recount<'a> {
                     tally.share_out(&shares[row * classes..][..classes], count);
                 }
             }
-            if let Some(class) = tally.decided(left) {
-                ended = (class, at + 1);
+            let decided = tally.decided(left);
+            let leader = if EACH { decided.or_else(|| tally.decided(0)) } else { decided };
+            if let Some(leader) = leader {
+                let class = known.map_or(leader, |known| known[leader.index()]);
+                seen(Counted { class, asked: at + 1, share: tally.share(leader, of) });
+            }
+            if decided.is_some() {
                 break;
             }
         }
-        let (class, asked) = ended;
-        let share = if asked == 0 { 0.0 } else { tally.share(class, of) };
-        Counted { class: known.map_or(class, |known| known[class.index()]), asked, share }
     }
 
     /// How likely each class of `row` is if all of `members` are asked: `[class]`, summing to about 1.

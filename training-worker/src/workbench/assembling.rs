@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use models::{
-    Cast, Confidence, Confusion, Ensemble, Gate, Parts, Speed, Subset, SubsetMeasure, Voting,
-    Weighted,
+    Cast, ClassId, Confidence, Confusion, Ensemble, Gate, Parts, Speed, Subset, SubsetMeasure,
+    Voting, Weighted,
     confidence::{Outcome, calibration_error},
     frontier::{Votes, measure, undominated},
     gate::Threshold,
-    recount::{Recount, in_order},
+    recount::{Counted, Recount, in_order},
 };
 
 use super::{BenchError, MemberMeasure, Standing, Workbench, gates::Candidate};
@@ -177,7 +177,8 @@ impl Workbench {
     }
 
     /// How often votes are right, from those of all members and of every choice that a device may
-    /// be given, each ended as early as it ends there.
+    /// be given, each ended as early as it ends there, and those of all members also as they stand
+    /// before: a deadline may end them anywhere.
     fn confidence(
         &self,
         ensemble: &Ensemble,
@@ -192,13 +193,20 @@ impl Workbench {
         let mut recount = Recount::new(ensemble, casts);
         let truth = &self.truth[..self.rows_heard()];
         let mut outcomes = Vec::with_capacity(subsets.len() * truth.len());
+        let outcome = |counted: Counted, truth: ClassId| {
+            let Counted { class, asked, share } = counted;
+            Outcome { asked, share, right: class == truth }
+        };
         for subset in subsets {
             let members = in_order(ensemble, subset);
-            outcomes.extend(truth.iter().enumerate().map(|(row, &truth)| {
-                let counted = recount.count(row, &members);
-                let right = counted.class == truth;
-                Outcome { asked: counted.asked, share: counted.share, right }
-            }));
+            for (row, &truth) in truth.iter().enumerate() {
+                if subset == all {
+                    let mut note = |counted| outcomes.push(outcome(counted, truth));
+                    recount.count_each(row, &members, &mut note);
+                } else {
+                    outcomes.push(outcome(recount.count(row, &members), truth));
+                }
+            }
         }
         Confidence::fit(&outcomes)
     }
