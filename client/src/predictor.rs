@@ -70,8 +70,8 @@ impl Predictor {
         let values_asked = values.len();
         let reply = again(|| {
             let mut client = self.client.clone();
-            let request =
-                v1::PredictBatchRequest { task: task.to_owned(), width, values: values.clone() };
+            let (task, values) = (task.to_owned(), values.clone());
+            let request = v1::PredictBatchRequest { task, width, values, revision: 0 };
             async move { client.predict_batch(request).await }
         })
         .await?;
@@ -114,6 +114,25 @@ impl Predictor {
                 label: label.to_owned(),
             };
             async move { client.correct(request).await }
+        })
+        .await
+    }
+
+    /// How the answer `prediction_id` came about; with `replay`, also computed again.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Refused`]: `NOT_FOUND` for an answer that this worker did not give or has
+    /// forgotten, `RESOURCE_EXHAUSTED` while it replays another.
+    pub async fn explain(
+        &self,
+        prediction_id: Bytes,
+        replay: bool,
+    ) -> Result<v1::ExplainReply, ClientError> {
+        again(|| {
+            let mut client = self.client.clone();
+            let request = v1::ExplainRequest { prediction_id: prediction_id.clone(), replay };
+            async move { client.explain(request).await }
         })
         .await
     }

@@ -11,7 +11,10 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Endpoint;
 
-use crate::foreman::{Foreman, Served};
+use crate::{
+    foreman::{Foreman, Served},
+    orders::Intended,
+};
 
 /// How long a worker on this very machine may take to answer.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -52,7 +55,7 @@ pub(crate) struct Introduction {
 }
 
 /// What should be served; `None` while nobody has said.
-pub(crate) type Intent = watch::Receiver<Option<Vec<proto::v1::Assignment>>>;
+pub(crate) type Intent = watch::Receiver<Option<Intended>>;
 
 /// Holds the line to the worker at `address`, again and again, until the worker hangs. `attached`
 /// is set once it has answered.
@@ -87,12 +90,17 @@ async fn session(
     foreman: &ActorRef<Foreman>,
     mut answered: impl FnMut(),
 ) -> AttachError {
-    let tell = |tasks: Option<Vec<proto::v1::Assignment>>| Assignments {
-        token: introduction.token.clone(),
-        scheduler: introduction.scheduler.clone(),
-        device: introduction.device.clone(),
-        has_orders: tasks.is_some(),
-        tasks: tasks.unwrap_or_default(),
+    let tell = |intended: Option<Intended>| {
+        let has_orders = intended.is_some();
+        let Intended { tasks, routes } = intended.unwrap_or_default();
+        Assignments {
+            token: introduction.token.clone(),
+            scheduler: introduction.scheduler.clone(),
+            device: introduction.device.clone(),
+            has_orders,
+            tasks,
+            routes,
+        }
     };
     let endpoint = match Endpoint::from_shared(format!("http://{}", reachable(address))) {
         Ok(endpoint) => endpoint
@@ -246,7 +254,7 @@ mod tests {
             assert!(!told[0].has_orders, "nobody has said anything yet");
         }
         let assignment = Assignment { task: "t".to_owned(), revision: 7, ..Assignment::default() };
-        orders.send_replace(Some(vec![assignment]));
+        orders.send_replace(Some(Intended { tasks: vec![assignment], routes: Vec::new() }));
         let serves = async || {
             let crate::foreman::Observation(report) =
                 foreman.ask(crate::foreman::Observe).await.unwrap();

@@ -28,7 +28,7 @@ use crate::{
     Config, folder,
     jobs::{Command, Run, State, commands},
     measure::Meter,
-    orders::{Orders, Standing, standing},
+    orders::{Intended, Orders, Standing, standing},
     share::Share,
     training::Training,
 };
@@ -72,7 +72,7 @@ pub(crate) struct StopRuns;
 /// What the other parts of the node read and are told.
 pub(crate) struct Lines {
     /// What the serving worker should serve.
-    pub(crate) intent: watch::Sender<Option<Vec<v1::Assignment>>>,
+    pub(crate) intent: watch::Sender<Option<Intended>>,
     /// Whose round trip should be measured.
     pub(crate) peers: watch::Sender<BTreeMap<String, String>>,
     /// What the round trips were.
@@ -145,7 +145,7 @@ impl Actor for Foreman {
         let runs = orders.iter().flat_map(|orders| orders.jobs.iter().map(lost)).collect();
         if let Some(orders) = &orders {
             tracing::info!(generation = orders.generation, "goes on with its last orders");
-            lines.intent.send_replace(Some(orders.assignments()));
+            lines.intent.send_replace(Some(orders.intended()));
             lines.peers.send_replace(orders.peers.clone());
         }
         Ok(Self {
@@ -281,7 +281,7 @@ impl Message<Obey> for Foreman {
             jobs = orders.jobs.len(),
             "orders obeyed"
         );
-        self.lines.intent.send_replace(Some(orders.assignments()));
+        self.lines.intent.send_replace(Some(orders.intended()));
         self.lines.peers.send_replace(orders.peers.clone());
         self.orders = Some(orders);
         self.pursue(context.actor_ref());
@@ -439,7 +439,7 @@ pub(crate) mod tests {
     /// A foreman and the far ends of its lines.
     pub(crate) struct Begun {
         pub(crate) foreman: ActorRef<Foreman>,
-        pub(crate) intent: watch::Receiver<Option<Vec<v1::Assignment>>>,
+        pub(crate) intent: watch::Receiver<Option<Intended>>,
         pub(crate) living: watch::Receiver<usize>,
         pub(crate) news: Arc<Notify>,
     }
@@ -485,6 +485,7 @@ pub(crate) mod tests {
             serving: BTreeMap::new(),
             jobs: jobs.iter().map(train).collect(),
             peers: BTreeMap::new(),
+            routes: Vec::new(),
             heartbeat_ms: 1_000,
             lease_ms: 5_000,
         }
@@ -515,7 +516,7 @@ pub(crate) mod tests {
         let folder = tempfile::tempdir().unwrap();
         let begun = begin(folder.path(), None);
         begun.foreman.ask(Obey(orders(5, &[("bad", 1), ("long", 1), ("quick", 1)]))).await.unwrap();
-        assert_eq!(begun.intent.borrow().as_deref(), Some(&[][..]));
+        assert_eq!(*begun.intent.borrow(), Some(Intended::default()));
         let report =
             until(&begun, &[("bad", 1, Failed), ("long", 1, Running), ("quick", 1, Done)]).await;
         assert!(report.jobs[0].fault.contains("it is bad"), "{}", report.jobs[0].fault);
@@ -545,6 +546,7 @@ pub(crate) mod tests {
             digest: [1; 32],
             members: vec![0, 2],
             gated: true,
+            fallback: String::new(),
         };
         ordered.serving.insert("t".to_owned(), serve);
         begun.foreman.ask(Obey(ordered.clone())).await.unwrap();
@@ -558,7 +560,7 @@ pub(crate) mod tests {
         let report = until(&begun, &lost).await;
         assert_eq!(report.jobs[0].fault, "the node was restarted during attempt 3");
         let serving = begun.intent.borrow().clone().unwrap();
-        assert_eq!(serving, ordered.assignments(), "served without a scheduler");
+        assert_eq!(serving, ordered.intended(), "served without a scheduler");
         // The same orders again start nothing: the next attempt is the scheduler's to decide.
         begun.foreman.ask(Obey(ordered)).await.unwrap();
         until(&begun, &lost).await;

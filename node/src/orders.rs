@@ -10,6 +10,8 @@ const TASKS_MAX: usize = 1_024;
 const JOBS_MAX: usize = 64;
 /// Peers whose round trip is measured from here.
 const PEERS_MAX: usize = 1_024;
+/// Devices that serve one task.
+const PLACES_MAX: usize = 64;
 /// Longest name that is passed on to a worker.
 const NAME_BYTES_MAX: usize = 256;
 /// Heartbeats are no faster, whatever the orders say.
@@ -28,10 +30,28 @@ pub(crate) struct Orders {
     pub(crate) jobs: BTreeMap<String, Train>,
     /// Where the other devices answer.
     pub(crate) peers: BTreeMap<String, String>,
+    /// Where the tasks are served that are not served here.
+    #[serde(default)]
+    pub(crate) routes: Vec<Route>,
     /// How often to report.
     pub(crate) heartbeat_ms: u32,
     /// How long the scheduler waits for a report before it gives the work to others.
     pub(crate) lease_ms: u32,
+}
+
+/// Where a task is served that is not served here, the best place first.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Route {
+    pub(crate) task: String,
+    /// Device and address.
+    pub(crate) places: Vec<(String, String)>,
+}
+
+/// What the serving worker is told.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Intended {
+    pub(crate) tasks: Vec<v1::Assignment>,
+    pub(crate) routes: Vec<v1::Route>,
 }
 
 /// Serve these members of this revision.
@@ -43,6 +63,9 @@ pub(crate) struct Serve {
     pub(crate) digest: [u8; 32],
     pub(crate) members: Vec<u32>,
     pub(crate) gated: bool,
+    /// The class to answer when nobody could be heard in time; empty: there is none.
+    #[serde(default)]
+    pub(crate) fallback: String,
 }
 
 /// Train this.
@@ -106,6 +129,7 @@ impl Orders {
         few("tasks", message.serving.len(), TASKS_MAX)?;
         few("jobs", message.jobs.len(), JOBS_MAX)?;
         few("peers", message.peers.len(), PEERS_MAX)?;
+        few("routes", message.routes.len(), TASKS_MAX)?;
 
         let mut serving = BTreeMap::new();
         for ordered in message.serving {
@@ -118,6 +142,7 @@ impl Orders {
                 digest: parse::digest(&ordered.digest).map_err(bundle)?,
                 members: ordered.members,
                 gated: ordered.gated,
+                fallback: ordered.fallback,
             };
             if serving.insert(task.clone(), serve).is_some() {
                 return Err(OrdersError::Twice { what: "task", name: task });
@@ -147,6 +172,7 @@ impl Orders {
             serving,
             jobs,
             peers,
+            routes: message.routes.into_iter().map(route).collect::<Result<_, _>>()?,
             heartbeat_ms: message.heartbeat_ms,
             lease_ms: message.lease_ms,
         })
@@ -163,8 +189,20 @@ impl Orders {
         Duration::from_millis(u64::from(self.lease_ms)).max(3 * self.heartbeat())
     }
 
-    /// What should be served, as the serving worker is told.
-    pub(crate) fn assignments(&self) -> Vec<v1::Assignment> {
+    /// What should be served here and what elsewhere, as the serving worker is told.
+    pub(crate) fn intended(&self) -> Intended {
+        let peer = |(device, address): &(String, String)| v1::Peer {
+            device: device.clone(),
+            serving_address: address.clone(),
+        };
+        let routes = self.routes.iter().map(|route| v1::Route {
+            task: route.task.clone(),
+            places: route.places.iter().map(peer).collect(),
+        });
+        Intended { tasks: self.assignments(), routes: routes.collect() }
+    }
+
+    fn assignments(&self) -> Vec<v1::Assignment> {
         let assign = |(task, serve): (&String, &Serve)| v1::Assignment {
             task: task.clone(),
             generation: serve.generation,
@@ -172,6 +210,7 @@ impl Orders {
             digest: serve.digest.to_vec().into(),
             members: serve.members.clone(),
             gated: serve.gated,
+            fallback: serve.fallback.clone(),
         };
         self.serving.iter().map(assign).collect()
     }
@@ -197,6 +236,16 @@ pub(crate) fn standing(obeyed: Option<u64>, offered: u64) -> Standing {
     }
 }
 
+fn route(route: v1::Route) -> Result<Route, OrdersError> {
+    let actual = route.places.len();
+    if PLACES_MAX < actual {
+        return Err(OrdersError::TooMany { what: "places of a task", actual, most: PLACES_MAX });
+    }
+    let place = |it: v1::Peer| Ok((named("device", it.device)?, it.serving_address));
+    let places = route.places.into_iter().map(place).collect::<Result<_, _>>()?;
+    Ok(Route { task: named("task", route.task)?, places })
+}
+
 fn named(what: &'static str, name: String) -> Result<String, OrdersError> {
     if name.is_empty() || NAME_BYTES_MAX < name.len() || name.contains(char::is_control) {
         return Err(OrdersError::Name { what, name });
@@ -218,6 +267,7 @@ mod tests {
             digest: vec![7; 32].into(),
             members: vec![0, 63],
             gated: true,
+            fallback: "idle".to_owned(),
         }
     }
 
@@ -234,11 +284,19 @@ mod tests {
             heartbeat_ms: 1_000,
             lease_ms: 5_000,
             peers: vec![v1::Peer { device: "p".to_owned(), serving_address: "h:1".to_owned() }],
+            routes: vec![v1::Route {
+                task: "b".to_owned(),
+                places: vec![v1::Peer {
+                    device: "p".to_owned(),
+                    serving_address: "h:1".to_owned(),
+                }],
+            }],
         };
         let orders = Orders::parse(message.clone()).unwrap();
         let text = serde_json::to_string(&orders).unwrap();
         assert_eq!(serde_json::from_str::<Orders>(&text).unwrap(), orders);
-        assert_eq!(orders.assignments(), message.serving);
+        let Intended { tasks, routes } = orders.intended();
+        assert_eq!((tasks, routes), (message.serving, message.routes));
         assert_eq!(orders.peers["p"], "http://h:1");
     }
 

@@ -29,7 +29,7 @@ impl Objective {
 
 /// What an admin asks for.
 ///
-/// Acted on: `objective`, `latency`, `accuracy`, `place`, `train`, and of `adapt` `after_corrections` and
+/// Acted on: `objective`, `latency`, `accuracy`, `fallback`, `place`, `train`, and of `adapt` `after_corrections` and
 /// `min_gain`. The rest is checked and *recorded only*, so that a task file
 /// of the whole grammar is admitted today and means more tomorrow; [`Policy::recorded_only`] names
 /// what was written and is not acted on, and the journal says so when the task is applied.
@@ -45,6 +45,9 @@ pub struct Policy {
     pub accuracy_min: f64,
     /// Ceiling of the share of events that are answered "background".
     pub missed_events_max: f64,
+    /// The class to answer when a caller's deadline comes before any member was heard; `None`: such
+    /// a request fails.
+    pub fallback: Option<String>,
     /// Where it may be placed.
     pub place: Place,
     /// How it is trained.
@@ -97,6 +100,7 @@ impl Default for Policy {
             site: None,
             accuracy_min: 0.0,
             missed_events_max: 0.02,
+            fallback: None,
             place: Place { on_site: false, arch: None, replicas: 1 },
             train: Train { budget_s: 300, families: Vec::new(), trials: 0, lazy: true },
             adapt: Adapt { after_corrections: Some(25), min_gain: 0.0 },

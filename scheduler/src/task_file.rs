@@ -102,6 +102,7 @@ struct RawPolicy {
     objective: Objective,
     latency: RawLatency,
     accuracy: RawAccuracy,
+    fallback: Option<Spanned<String>>,
     place: RawPlace,
     train: RawTrain,
     adapt: RawAdapt,
@@ -247,6 +248,16 @@ impl Task {
             labels.insert(cell.into_inner(), class.into_inner());
         }
         let group = raw.input.group.map(Spanned::into_inner);
+        if let Some(class) = &raw.policy.fallback
+            && schema.class(class.get_ref()).is_none()
+        {
+            return Err(source.wrong(
+                class.span(),
+                "policy.fallback",
+                format!("{:?} is no class", class.get_ref()),
+                format!("name one of {}", list(schema.classes())),
+            ));
+        }
         let policy = policy(&source, raw.policy)?;
         Ok(Self { name, schema, input, cutting, group, labels, policy })
     }
@@ -350,6 +361,7 @@ fn policy(source: &Source<'_>, raw: RawPolicy) -> Result<Policy, TaskFileError> 
         site,
         accuracy_min,
         missed_events_max,
+        fallback: raw.fallback.map(Spanned::into_inner),
         place: place(source, raw.place)?,
         train: train(source, raw.train)?,
         adapt: Adapt { after_corrections, min_gain },
@@ -530,6 +542,7 @@ place = { on_site = true, require = { arch = "aarch64" }, replicas = 2 }
 train = { budget_s = 100, families = ["knn", "ridge"], trials = 40, lazy = false }
 adapt = { after_corrections = 5, on_drift = true, min_gain = 0.01, probation_s = 600, canary = [0.1, 0.5, 1.0] }
 label = { auto_above = 0.97, review_between = [0.5, 0.97], questions_per_day = 20 }
+fallback = "idle"
 "#;
 
     #[test]
@@ -558,6 +571,7 @@ label = { auto_above = 0.97, review_between = [0.5, 0.97], questions_per_day = 2
             }
         );
         assert_eq!(policy.adapt, Adapt { after_corrections: Some(5), min_gain: 0.01 });
+        assert_eq!(policy.fallback.as_deref(), Some("idle"));
         assert_eq!(policy.recorded_only.len(), 6);
     }
 
@@ -585,6 +599,7 @@ label = { auto_above = 0.97, review_between = [0.5, 0.97], questions_per_day = 2
             ("replicas = 2", "replicas = 0", "line 19", "from 1 to 64"),
             ("background = \"idle\"", "background = \"x\"", "line 5", "name one of idle"),
             ("\"0\" = \"idle\"", "\"0\" = \"off\"", "line 13", "name one of idle"),
+            ("fallback = \"idle\"", "fallback = \"off\"", "line 23", "name one of idle"),
             ("\"knn\", \"ridge\"", "\"resnet\"", "line 20", "some of knn, ridge"),
             ("families = [\"knn\", \"ridge\"]", "families = 3", "line 20", "families is \"all\""),
             ("kind = \"features\"", "kind = \"window\"", "line 9", "another kind"),

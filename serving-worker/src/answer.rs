@@ -1,35 +1,44 @@
 //! From a request to its answers: the hot path. It reads the snapshot and takes no lock and no
 //! mailbox hop but those that are said here.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicU64, Ordering::Relaxed},
+use std::{
+    cell::RefCell,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
 use models::{Answer, Features, Scratch, ShapeError, Stage};
-use proto::v1;
+use proto::v1::{self, serving_client::ServingClient};
 use store::ring::Ring;
 use tokio::{
-    sync::{Semaphore, SemaphorePermit, TryAcquireError},
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
 };
+use tonic::transport::Channel;
 
 use crate::{
+    admission::{self, Crowd, IN_FLIGHT_MAX, Shed},
     deadline,
     error::PredictError,
+    floor::Floor,
     identity::Ids,
-    receipt::Receipt,
+    meter::{Inside, Meter},
+    pace::{Pace, Where, place},
+    receipt::Entry,
+    relay::{Escort, Relay},
     served::{Served, ServedSet, Snapshot},
+    urgency::Urgency,
 };
 
-/// Requests in flight, over all connections. More are refused at once: a sensor would rather ask
-/// again than wait behind a thousand others.
-pub(crate) const IN_FLIGHT_MAX: usize = 256;
-/// Work that is done where the request is read, about half a millisecond of multiply-adds. More of
-/// it goes to a blocking thread, so that it does not hold up the requests of others.
-const INLINE_EFFORT_MAX: u64 = 1 << 20;
-/// Buffers kept for later requests.
-const SCRATCHES_MAX: usize = 64;
+type Peer = ServingClient<Channel>;
+
+thread_local! {
+    /// Buffers of this thread, so that answering allocates nothing but the answer.
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
 
 /// Answers samples by what is served now.
 #[derive(Debug)]
@@ -37,20 +46,47 @@ pub(crate) struct Desk {
     snapshot: Snapshot,
     receipts: Arc<Ring>,
     ids: Ids,
-    in_flight: Semaphore,
-    /// Heavy requests that compute at the same time: one for each core.
-    heavy: Arc<Semaphore>,
-    scratches: Mutex<Vec<Scratch>>,
+    in_flight: Arc<Semaphore>,
+    cores: u32,
+    floor: Arc<Floor>,
+    /// Whom to ask for what is not served here.
+    pub(crate) relay: Relay,
+    /// How long a request of any task takes.
+    pace: Pace,
     /// Answers whose receipt was not kept.
     pub(crate) unkept: AtomicU64,
-    /// Requests that were refused because too many were in flight.
+    /// Requests that were refused because too many were in flight, over all tasks.
     pub(crate) busy: AtomicU64,
 }
 
 /// A part of what may be in flight, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Admitted<'a> {
-    _permit: SemaphorePermit<'a>,
+pub(crate) struct Admitted {
+    _permit: OwnedSemaphorePermit,
+}
+
+/// On which terms something is asked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    /// When the request was read.
+    pub(crate) since: Instant,
+    /// When its caller stops waiting.
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) urgency: Urgency,
+    /// Whether it has been held back until there was room for it: then it is not refused.
+    pub(crate) held_back: bool,
+}
+
+impl Terms {
+    /// When the work must have ended, so that the answer is in time.
+    fn work_until(&self) -> Option<Instant> {
+        self.deadline.map(|deadline| deadline::work_until(deadline, self.since))
+    }
+
+    /// The usual ones.
+    pub(crate) fn new(since: Instant, deadline: Option<Instant>) -> Self {
+        Self { since, deadline, urgency: Urgency::default(), held_back: false }
+    }
 }
 
 /// Many samples of one task, as they came.
@@ -62,33 +98,54 @@ pub(crate) struct Batch {
     pub(crate) width: usize,
     /// Row-major.
     pub(crate) values: Vec<f32>,
-    /// When the request was read.
-    pub(crate) since: Instant,
-    /// When an answer is of no use any more.
-    pub(crate) deadline: Option<Instant>,
+    pub(crate) terms: Terms,
+}
+
+/// The answers to a batch, all by the same revision.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    pub(crate) task: String,
+    pub(crate) revision: u64,
+    /// How many classes the task has.
+    pub(crate) classes: usize,
+    pub(crate) answers: Vec<v1::PredictReply>,
 }
 
 /// The samples of one request, whole and finite, and what will answer all of them.
 struct Request {
     served: Arc<Served>,
     samples: Features,
-    /// When it was read.
     since: Instant,
-    deadline: Option<Instant>,
+    /// When the work must have ended, so that the answer is in time.
+    stop: Option<Instant>,
+    urgency: Urgency,
     /// Whether each answer is timed from when the request came (one sample) or by itself (many).
     single: bool,
+    /// Counts it among those of its task for as long as it is worked on, whoever waits for it.
+    _inside: Inside,
+}
+
+/// What an answer took.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    pub(crate) gate_us: u32,
+    pub(crate) vote_us: u32,
+    /// When the last stage ended.
+    pub(crate) ended: Instant,
 }
 
 impl Desk {
     pub(crate) fn new(snapshot: Snapshot, receipts: Arc<Ring>, ids: Ids) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
+            relay: Relay::new(Arc::clone(&snapshot)),
             snapshot,
             receipts,
             ids,
-            in_flight: Semaphore::new(IN_FLIGHT_MAX),
-            heavy: Arc::new(Semaphore::new(cores)),
-            scratches: Mutex::new(Vec::new()),
+            in_flight: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
+            cores: u32::try_from(cores).unwrap_or(u32::MAX),
+            floor: Arc::new(Floor::new(cores)),
+            pace: Pace::new(Duration::ZERO),
             unkept: AtomicU64::new(0),
             busy: AtomicU64::new(0),
         }
@@ -108,41 +165,54 @@ impl Desk {
         IN_FLIGHT_MAX - self.in_flight.available_permits()
     }
 
-    /// Lets a request in, or says how many there are already.
-    pub(crate) fn admit(&self) -> Result<Admitted<'_>, usize> {
-        match self.in_flight.try_acquire() {
+    /// Lets a request in, or says when there will be room: before a byte of it is looked at.
+    pub(crate) fn admit(&self) -> Result<Admitted, PredictError> {
+        match Arc::clone(&self.in_flight).try_acquire_owned() {
             Ok(permit) => Ok(Admitted { _permit: permit }),
-            Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => {
+            Err(_no_permits) => {
                 self.busy.fetch_add(1, Relaxed);
-                Err(IN_FLIGHT_MAX)
+                Err(self.full())
             }
         }
     }
 
     /// Lets the next sample of a stream in, as soon as there is room: a stream is held back rather
     /// than refused.
-    pub(crate) async fn admit_in_turn(&self) -> Result<Admitted<'_>, usize> {
-        let permit = self.in_flight.acquire().await.map_err(|_| IN_FLIGHT_MAX)?;
-        Ok(Admitted { _permit: permit })
+    pub(crate) async fn admit_in_turn(&self) -> Result<Admitted, PredictError> {
+        let permit = Arc::clone(&self.in_flight).acquire_owned().await;
+        Ok(Admitted { _permit: permit.map_err(|_| self.full())? })
+    }
+
+    fn full(&self) -> PredictError {
+        let all = u64::try_from(IN_FLIGHT_MAX).unwrap_or(u64::MAX);
+        let retry = admission::retry(self.pace.of(all) / self.cores);
+        PredictError::Busy { in_flight: IN_FLIGHT_MAX, retry }
     }
 
     /// Answers one sample.
     ///
     /// # Errors
     ///
-    /// Every variant of [`PredictError`] but `Busy` and `TooMany`.
+    /// Every variant of [`PredictError`] but `TooMany`.
     pub(crate) async fn predict(
         self: &Arc<Self>,
         request: v1::PredictRequest,
-        since: Instant,
-        deadline: Option<Instant>,
+        terms: Terms,
+        escort: &Escort,
     ) -> Result<v1::PredictReply, PredictError> {
-        let v1::PredictRequest { task, features } = request;
-        let served = self.find(&task, "")?;
+        let served = match self.find(&request.task, "") {
+            Err(error @ PredictError::NotServed { .. }) => {
+                let call = async |mut it: Peer, request| it.predict(request).await;
+                let until = terms.work_until();
+                let passed = self.relay.pass_on(&request.task, &request, escort, until, call);
+                return Box::pin(passed).await.unwrap_or(Err(error));
+            }
+            found => found?,
+        };
+        let features = request.features;
         let width = features.len();
         let samples = self.check(&served, width, features)?;
-        let request = Request { served, samples, since, deadline, single: true };
-        let mut replies = self.answer(request).await?;
+        let mut replies = self.answer(served, samples, terms).await?;
         replies.pop().ok_or(PredictError::Broken)
     }
 
@@ -150,41 +220,78 @@ impl Desk {
     ///
     /// # Errors
     ///
-    /// Every variant of [`PredictError`] but `Busy`; then none of them is answered.
+    /// Every variant of [`PredictError`]; then none of them is answered.
     pub(crate) async fn predict_batch(
         self: &Arc<Self>,
         request: v1::PredictBatchRequest,
-        since: Instant,
-        deadline: Option<Instant>,
+        terms: Terms,
+        escort: &Escort,
     ) -> Result<v1::PredictBatchReply, PredictError> {
-        let v1::PredictBatchRequest { task, width, values } = request;
+        let v1::PredictBatchRequest { task, width, values, revision } = request;
         let width = usize::try_from(width).expect("32 bits fit in a usize on every target");
-        let version = String::new();
-        let batch = Batch { task, version, width, values, since, deadline };
-        let (_, answers) = self.answer_batch(batch).await?;
-        Ok(v1::PredictBatchReply { answers })
+        let version = if revision == 0 { String::new() } else { revision.to_string() };
+        let batch = Batch { task, version, width, values, terms };
+        let Answered { answers, classes, .. } = self.answer_batch(batch, escort).await?;
+        Ok(v1::PredictBatchReply { answers, classes: u32::try_from(classes).unwrap_or(u32::MAX) })
     }
 
     /// Answers many samples of one task, and says what has answered all of them.
     ///
     /// # Errors
     ///
-    /// Every variant of [`PredictError`] but `Busy`; then none of them is answered.
+    /// Every variant of [`PredictError`]; then none of them is answered.
     pub(crate) async fn answer_batch(
         self: &Arc<Self>,
         batch: Batch,
-    ) -> Result<(Arc<Served>, Vec<v1::PredictReply>), PredictError> {
-        let Batch { task, version, width, values, since, deadline } = batch;
-        let served = self.find(&task, &version)?;
+        escort: &Escort,
+    ) -> Result<Answered, PredictError> {
+        let served = match self.find(&batch.task, &batch.version) {
+            Err(error @ PredictError::NotServed { .. }) => {
+                return Box::pin(self.pass_on(batch, escort)).await.unwrap_or(Err(error));
+            }
+            found => found?,
+        };
+        let Batch { task, version: _, width, values, terms } = batch;
         let samples = self.check(&served, width, values)?;
         let (rows, rows_max) = (samples.len(), rows_max(&served));
         if rows_max < rows {
             served.meter.failed();
             return Err(PredictError::TooMany { task, rows, rows_max });
         }
-        let single = rows == 1;
-        let request = Request { served: Arc::clone(&served), samples, since, deadline, single };
-        Ok((served, self.answer(request).await?))
+        let (revision, classes) = (served.wanted.revision, served.schema().classes().len());
+        let answers = self.answer(served, samples, terms).await?;
+        Ok(Answered { task, revision, classes, answers })
+    }
+
+    /// Asks for a batch where its task is served; `None` when that is nowhere.
+    async fn pass_on(
+        &self,
+        batch: Batch,
+        escort: &Escort,
+    ) -> Option<Result<Answered, PredictError>> {
+        let Batch { task, version, width, values, terms } = batch;
+        // A version that is no number is none of ours.
+        let revision = if version.is_empty() { 0 } else { version.parse().ok()? };
+        let width = u32::try_from(width).ok()?;
+        let request = v1::PredictBatchRequest { task: task.clone(), width, values, revision };
+        let call = async |mut it: Peer, request| it.predict_batch(request).await;
+        let until = terms.work_until();
+        let passed = self.relay.pass_on(&task, &request, escort, until, call).await?;
+        Some(passed.and_then(|v1::PredictBatchReply { answers, classes }| {
+            let classes = usize::try_from(classes).unwrap_or(usize::MAX);
+            // What another worker says is as untrusted as what an app says: these numbers say
+            // how much is written for the caller.
+            let rows = request.values.len() / usize::try_from(width).unwrap_or(1).max(1);
+            let shares = answers.len().saturating_mul(classes).saturating_mul(size_of::<f32>());
+            let whole = answers.len() == rows
+                && shares <= proto::MESSAGE_BYTES_MAX
+                && answers.iter().all(|it| it.scores.is_empty() || it.scores.len() == classes);
+            if !whole {
+                return Err(PredictError::Broken);
+            }
+            let revision = answers.first().map_or(revision, |it| it.revision);
+            Ok(Answered { task, revision, classes, answers })
+        }))
     }
 
     /// What serves `task`, in the revision asked for, where `version` is not empty.
@@ -225,25 +332,60 @@ impl Desk {
         checked.map_err(|source| malformed(served, source))
     }
 
-    /// Answers here when it takes next to nothing, else on a blocking thread.
+    /// Counts a request of `rows` samples among those of its task, unless too many are before it.
+    fn enter(&self, served: &Served, rows: u64, terms: &Terms) -> Result<Inside, PredictError> {
+        let inside = Meter::enter(&served.meter, rows);
+        let (of_task, rows_before) = inside.before;
+        if of_task == 0 || terms.held_back {
+            return Ok(inside);
+        }
+        let ahead = served.pace.of(rows_before) / self.cores;
+        let left = terms.deadline.map(|it| it.saturating_duration_since(terms.since));
+        let crowd = Crowd { all: self.in_flight(), of_task, ahead };
+        admission::admit(crowd, terms.urgency, left).map(|()| inside).map_err(|Shed { retry }| {
+            served.meter.shed.fetch_add(1, Relaxed);
+            served.meter.failed();
+            PredictError::Crowded { task: served.wanted.task.clone(), in_flight: of_task, retry }
+        })
+    }
+
+    /// Answers here when it takes next to nothing, else on a thread of the floor.
     async fn answer(
+        self: &Arc<Self>,
+        served: Arc<Served>,
+        samples: Features,
+        terms: Terms,
+    ) -> Result<Vec<v1::PredictReply>, PredictError> {
+        let rows = u64::try_from(samples.len()).unwrap_or(u64::MAX);
+        let inside = self.enter(&served, rows, &terms)?;
+        let Terms { since, urgency, .. } = terms;
+        let request = Request {
+            stop: terms.work_until(),
+            single: samples.len() == 1,
+            served,
+            samples,
+            since,
+            urgency,
+            _inside: inside,
+        };
+        match place(request.served.pace.of(rows)) {
+            Where::Here => self.compute(&request),
+            Where::Floor => self.compute_on_the_floor(request).await,
+        }
+    }
+
+    async fn compute_on_the_floor(
         self: &Arc<Self>,
         request: Request,
     ) -> Result<Vec<v1::PredictReply>, PredictError> {
-        let rows = u64::try_from(request.samples.len()).unwrap_or(u64::MAX);
-        if request.served.effort.saturating_mul(rows) <= INLINE_EFFORT_MAX {
-            return self.compute(&request);
-        }
         // A caller that gives up while it waits here costs nothing more.
-        let turn = Arc::clone(&self.heavy).acquire_owned();
-        let turn = match request.deadline {
-            Some(deadline) => match tokio::time::timeout_at(deadline, turn).await {
-                Ok(turn) => turn,
-                Err(_) => return Err(expired(&request.served)),
-            },
-            None => turn.await,
+        let turn = self.floor.turn(&request.served.task, request.urgency);
+        let turn = match request.stop {
+            Some(stop) => tokio::time::timeout_at(stop, turn).await.ok(),
+            None => Some(turn.await),
         };
-        let turn = turn.map_err(|_| PredictError::Broken)?;
+        // Too late for a turn: what the policy names for that, or nothing.
+        let Some(turn) = turn else { return self.compute(&request) };
         let desk = Arc::clone(self);
         let computed = tokio::task::spawn_blocking(move || {
             let _until_computed = turn;
@@ -254,33 +396,58 @@ impl Desk {
 
     /// Answers all rows and queues their receipts before anybody can see the answers.
     fn compute(&self, request: &Request) -> Result<Vec<v1::PredictReply>, PredictError> {
-        let Request { served, samples, since, deadline, single } = request;
+        SCRATCH.with_borrow_mut(|scratch| self.compute_in(request, scratch))
+    }
+
+    fn compute_in(
+        &self,
+        request: &Request,
+        scratch: &mut Scratch,
+    ) -> Result<Vec<v1::PredictReply>, PredictError> {
+        let Request { served, samples, since, stop, single, .. } = request;
         let begun = Instant::now();
-        if deadline::passed(*deadline, begun) {
-            return Err(expired(served));
-        }
-        let mut scratch = self.take_scratch();
         let at_ms = runtime::clock::unix_ms();
+        let queue = begun.duration_since(*since);
+        let queue_us = u32::try_from(queue.as_micros()).unwrap_or(u32::MAX);
         let mut replies = Vec::with_capacity(samples.len());
         let mut receipts = Vec::with_capacity(samples.len());
-        let mut from = *since;
+        let mut now = begun;
+        let mut decided = 0;
         for row in samples.rows() {
-            if !single {
-                from = Instant::now();
-                if deadline::passed(*deadline, from) {
-                    self.keep_scratch(scratch);
-                    return Err(expired(served));
-                }
-            }
-            let asked = ask(served, row, &mut scratch);
+            let from = if *single { *since } else { now };
+            let asked = ask(served, row, scratch, now, *stop);
             let (answer, times) = asked.map_err(|source| malformed(served, source))?;
             let id = self.ids.next();
-            receipts.push((id, Receipt::new(served, &answer, row, times, at_ms).encode()));
-            replies.push(reply(served, id, &answer, times, scratch.shares()));
-            served.meter.answered(answer.stage, micros(from));
+            let reply = match &answer {
+                Some(answer) => reply(served, id, answer, times, scratch.shares()),
+                None => fallback(served, id)?,
+            };
+            let entry = Entry {
+                served,
+                row,
+                reply: &reply,
+                votes: answer.as_ref().map(|answer| &answer.votes),
+                queue_us,
+                at_ms,
+            };
+            receipts.push((id, entry.encode()));
+            replies.push(reply);
+            now = times.ended;
+            if let Some(answer) = answer {
+                let us = u64::try_from(now.duration_since(from).as_micros()).unwrap_or(u64::MAX);
+                served.meter.answered(answer.stage, us);
+                if answer.decided {
+                    decided += 1;
+                } else {
+                    served.meter.cut_short.fetch_add(1, Relaxed);
+                }
+            }
         }
-        self.keep_scratch(scratch);
-        served.meter.finished(begun.duration_since(*since), begun.elapsed(), at_ms);
+        let compute = begun.elapsed();
+        // What was cut short says nothing of how long an answer takes.
+        served.pace.add(decided, compute);
+        self.pace.add(1, compute);
+        served.meter.finished(queue, compute, at_ms);
         let answers = u64::try_from(receipts.len()).unwrap_or(u64::MAX);
         if let Err(error) = self.receipts.put(receipts) {
             // An answer in time is worth more than a receipt: it is given, and cannot be corrected.
@@ -290,18 +457,6 @@ impl Desk {
             }
         }
         Ok(replies)
-    }
-
-    fn take_scratch(&self) -> Scratch {
-        // Held for the time of a pop; requests that compute do not hold it.
-        self.scratches.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
-    }
-
-    fn keep_scratch(&self, scratch: Scratch) {
-        let mut scratches = self.scratches.lock().unwrap_or_else(PoisonError::into_inner);
-        if scratches.len() < SCRATCHES_MAX {
-            scratches.push(scratch);
-        }
     }
 }
 
@@ -316,28 +471,36 @@ fn malformed(served: &Served, source: ShapeError) -> PredictError {
     PredictError::Malformed { task: served.wanted.task.clone(), source }
 }
 
-/// One answer and the microseconds in the gate and in the vote.
+/// One answer, begun at `begun` and cut short at `stop`, and what it took; `None` when that was too
+/// late to hear anybody.
 pub(crate) fn ask(
     served: &Served,
     row: &[f32],
     scratch: &mut Scratch,
-) -> Result<(Answer, [u32; 2]), ShapeError> {
-    let mut begun = Instant::now();
-    let mut times = [0, 0];
-    let answer = served.ensemble.answer_timed(
+    begun: Instant,
+    stop: Option<Instant>,
+) -> Result<(Option<Answer>, Times), ShapeError> {
+    let mut times = Times { gate_us: 0, vote_us: 0, ended: begun };
+    if deadline::passed(stop, begun) {
+        return Ok((None, times));
+    }
+    let answer = served.ensemble.answer_while(
         row,
         &served.asking,
         served.wanted.gated,
         scratch,
         |stage| {
             let now = Instant::now();
-            let us = u32::try_from(now.duration_since(begun).as_micros()).unwrap_or(u32::MAX);
-            begun = now;
+            let us = now.duration_since(times.ended).as_micros();
+            let us = u32::try_from(us).unwrap_or(u32::MAX);
+            times.ended = now;
             match stage {
-                Stage::Gate => times[0] = us,
-                Stage::Vote => times[1] = us,
+                Stage::Gate => times.gate_us = us,
+                Stage::Vote => times.vote_us = us,
             }
         },
+        // Without a deadline no clock is read between members.
+        || stop.is_none_or(|stop| Instant::now() < stop),
     )?;
     Ok((answer, times))
 }
@@ -346,7 +509,7 @@ fn reply(
     served: &Served,
     id: [u8; 16],
     answer: &Answer,
-    [gate_us, vote_us]: [u32; 2],
+    Times { gate_us, vote_us, .. }: Times,
     shares: &[f32],
 ) -> v1::PredictReply {
     let (stage, scores) = match answer.stage {
@@ -365,20 +528,44 @@ fn reply(
         gate_us,
         vote_us,
         scores,
+        cut_short: !answer.decided,
+        reason: String::new(),
     }
+}
+
+/// Why a fallback was answered.
+const TOO_LATE: &str = "the deadline came before anybody was heard";
+
+/// What the policy names for when nobody was heard in time.
+///
+/// # Errors
+///
+/// [`PredictError::Expired`] when it names nothing.
+fn fallback(served: &Served, id: [u8; 16]) -> Result<v1::PredictReply, PredictError> {
+    let class = served.fallback.ok_or_else(|| expired(served))?;
+    served.meter.fallbacks.fetch_add(1, Relaxed);
+    Ok(v1::PredictReply {
+        prediction_id: id.to_vec().into(),
+        class: served.schema().classes()[class.index()].clone(),
+        class_id: u32::from(class.0),
+        confidence: 0.0,
+        stage: v1::Stage::Fallback.into(),
+        members: served.members,
+        revision: served.wanted.revision,
+        cut_short: true,
+        reason: TOO_LATE.to_owned(),
+        ..v1::PredictReply::default()
+    })
 }
 
 /// How many answers certainly fit into one message.
 pub(crate) fn rows_max(served: &Served) -> usize {
     let classes = served.schema().classes();
     let name = classes.iter().map(String::len).max().unwrap_or(0);
-    // Everything in a reply but the name and the scores is below 96 bytes, tags included.
-    let reply = 96 + name + 4 * classes.len();
+    // Everything in a reply but the name and the scores is below 160 bytes, tags and the reason of a
+    // fallback included.
+    let reply = 160 + name + 4 * classes.len();
     proto::MESSAGE_BYTES_MAX / reply
-}
-
-fn micros(since: Instant) -> u64 {
-    u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
 /// At most this many names stand in an error.
@@ -420,9 +607,9 @@ mod tests {
         };
         let receipts = Arc::new(Ring::open(dir.path(), limits).unwrap());
         let desk = Desk::new(Snapshot::default(), receipts, Ids::new().unwrap());
-        let mut admitted: Vec<Admitted<'_>> =
+        let mut admitted: Vec<Admitted> =
             (0..IN_FLIGHT_MAX).map(|_| desk.admit().unwrap()).collect();
-        assert_eq!(desk.admit().unwrap_err(), IN_FLIGHT_MAX);
+        assert!(matches!(desk.admit().unwrap_err(), PredictError::Busy { .. }));
         assert_eq!((desk.in_flight(), desk.busy.load(Relaxed)), (IN_FLIGHT_MAX, 1));
         admitted.pop();
         let _one_more = desk.admit().unwrap();

@@ -17,6 +17,7 @@ use crate::{
     engine::{Engine, Obey},
     orders,
     remembered::Upstream,
+    routes,
     served::Snapshot,
 };
 
@@ -154,14 +155,16 @@ impl Control {
     }
 
     async fn obey(&self, assignments: v1::Assignments) -> Result<(), Status> {
-        let v1::Assignments { scheduler, device, has_orders, tasks, token: _ } = assignments;
+        let v1::Assignments { scheduler, device, has_orders, tasks, routes, token: _ } =
+            assignments;
         let orders = if has_orders {
             let orders = orders::parse(tasks);
             Some(orders.map_err(|error| Status::invalid_argument(Report(&error).to_string()))?)
         } else {
             None
         };
-        let obey = Obey { upstream: Upstream { scheduler, device }, orders };
+        let routes = routes::parse(routes);
+        let obey = Obey { upstream: Upstream { scheduler, device }, orders, routes };
         // The engine is restarted when it fails; a node that is told so attaches again.
         self.engine.ask(obey).await.map_err(|_| Status::unavailable("the engine is restarting"))
     }

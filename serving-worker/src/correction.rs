@@ -6,13 +6,18 @@ use std::sync::{
 };
 
 use prost::Message as _;
-use proto::{parse, v1};
+use proto::{
+    parse,
+    v1::{self, serving_client::ServingClient},
+};
 use store::{outbox::Outbox, ring::Ring};
+use tonic::{Response, transport::Channel};
 
 use crate::{
     answer::{names, shortened},
     error::CorrectError,
     receipt::{Mark, Receipt},
+    relay::{Escort, Relay},
     served::Snapshot,
 };
 
@@ -33,6 +38,28 @@ impl Corrections {
 
     pub(crate) fn outbox(&self) -> &Outbox {
         &self.outbox
+    }
+
+    /// [`Corrections::correct`], by whoever gave the answer when that was not this worker: then it is
+    /// as durable there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Corrections::correct`]; [`CorrectError::Elsewhere`] with what the other worker said.
+    pub(crate) async fn correct_anywhere(
+        &self,
+        request: v1::CorrectRequest,
+        relay: &Relay,
+        escort: &Escort,
+    ) -> Result<v1::CorrectReply, CorrectError> {
+        match self.correct(request.clone()).await {
+            Err(CorrectError::Unknown) => {}
+            done => return done,
+        }
+        let call = async |mut it: ServingClient<Channel>, request| it.correct(request).await;
+        let asked = Box::pin(relay.ask_giver(&request.prediction_id, &request, escort, call)).await;
+        let reply = asked.ok_or(CorrectError::Unknown)?;
+        reply.map(Response::into_inner).map_err(|it| CorrectError::Elsewhere(Box::new(it)))
     }
 
     /// Takes a user's true label for an answer, durably.
@@ -82,7 +109,15 @@ impl Corrections {
         Ok(reply)
     }
 
-    async fn look_up(&self, id: [u8; 16]) -> Result<(Receipt, Option<Mark>), CorrectError> {
+    /// What is remembered of an answer, and what its user said.
+    ///
+    /// # Errors
+    ///
+    /// [`CorrectError::Unknown`], [`CorrectError::Receipt`] and [`CorrectError::Broken`].
+    pub(crate) async fn look_up(
+        &self,
+        id: [u8; 16],
+    ) -> Result<(Receipt, Option<Mark>), CorrectError> {
         let receipts = Arc::clone(&self.receipts);
         let looked_up = tokio::task::spawn_blocking(move || {
             Ok((receipts.get(&id)?, receipts.get(&Mark::key(id))?))
@@ -90,8 +125,6 @@ impl Corrections {
         let (receipt, mark) =
             looked_up.await.map_err(|_| CorrectError::Broken)?.map_err(CorrectError::Receipt)?;
         let receipt = receipt.and_then(|bytes| Receipt::parse(&bytes));
-        // A mark's own key names no receipt: a mark has no task.
-        let receipt = receipt.filter(|receipt| !receipt.features.is_empty());
         let mark = mark.and_then(|bytes| Mark::decode(&*bytes).ok());
         Ok((receipt.ok_or(CorrectError::Unknown)?, mark))
     }

@@ -31,6 +31,18 @@ fn parse(text: &str) -> Option<Duration> {
     }
 }
 
+/// Of the time a caller waits, the part kept back for the way of the answer: a tenth.
+const WAY_PART: u32 = 10;
+/// … but at least and at most this.
+const WAY: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(10));
+
+/// When work for a caller who asked at `since` and waits until `deadline` must have ended, so that
+/// the answer is there before its caller has gone: the caller began to wait before we knew.
+pub(crate) fn work_until(deadline: Instant, since: Instant) -> Instant {
+    let way = (deadline.saturating_duration_since(since) / WAY_PART).clamp(WAY.0, WAY.1);
+    deadline.checked_sub(way).unwrap_or(deadline)
+}
+
 /// The earlier of two, where `None` is never.
 pub(crate) fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
     one.into_iter().chain(other).min()
@@ -64,6 +76,16 @@ mod tests {
         assert_eq!(of_call(&metadata, since), Some(since + Duration::from_millis(20)));
         metadata.insert("grpc-timeout", "soon".parse().unwrap());
         assert_eq!(of_call(&metadata, since), None);
+    }
+
+    #[test]
+    fn work_ends_early_enough_for_the_answer_to_arrive() {
+        let since = Instant::now();
+        let kept = |wait: Duration| since + wait - work_until(since + wait, since);
+        assert_eq!(kept(Duration::from_millis(50)), Duration::from_millis(5));
+        assert_eq!(kept(Duration::from_secs(60)), WAY.1);
+        assert_eq!(kept(Duration::from_micros(200)), WAY.0);
+        assert_eq!(kept(Duration::ZERO), WAY.0, "what is over stays over");
     }
 
     #[test]

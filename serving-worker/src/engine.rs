@@ -20,6 +20,7 @@ use crate::{
     meter::Meter,
     orders::{Orders, Wanted},
     remembered::{Memory, Remembered, Upstream},
+    routes::Routes,
     served::{Served, ServedSet, Snapshot},
 };
 
@@ -34,6 +35,8 @@ const WINDOW: Duration = Duration::from_secs(30);
 pub(crate) struct Obey {
     pub(crate) upstream: Upstream,
     pub(crate) orders: Option<Vec<Wanted>>,
+    /// Where the other tasks are; read with orders.
+    pub(crate) routes: Routes,
 }
 
 /// A load came to its end.
@@ -63,6 +66,7 @@ pub(crate) struct Parts {
 pub(crate) struct Engine {
     parts: Parts,
     orders: Orders,
+    routes: Arc<Routes>,
     tasks: BTreeMap<String, Arc<Served>>,
     backoffs: BTreeMap<String, Backoff>,
     /// Whether anybody has ever said what to serve.
@@ -89,7 +93,8 @@ impl Actor for Engine {
             Err(_panicked_and_said_so) => None,
         };
         let ordered = remembered.is_some();
-        let Remembered { upstream, orders } = remembered.unwrap_or_default();
+        let Remembered { upstream, orders, routes } = remembered.unwrap_or_default();
+        let routes = Arc::new(routes);
         parts.upstream.send_if_modified(|known| {
             let news = known.scheduler.is_empty() && !upstream.scheduler.is_empty();
             if news {
@@ -108,7 +113,7 @@ impl Actor for Engine {
         });
         let tasks = parts.snapshot.load().tasks.clone();
         let backoffs = BTreeMap::new();
-        let mut engine = Self { parts, orders, tasks, backoffs, ordered, itself, turner };
+        let mut engine = Self { parts, orders, routes, tasks, backoffs, ordered, itself, turner };
         engine.restore().await;
         Ok(engine)
     }
@@ -127,7 +132,7 @@ impl Message<Obey> for Engine {
     type Reply = ();
 
     async fn handle(&mut self, obey: Obey, _: &mut Context<Self, ()>) {
-        let Obey { upstream, orders } = obey;
+        let Obey { upstream, orders, routes } = obey;
         // A node that does not know where the scheduler is takes nothing away from what is known.
         let moved = self.parts.upstream.send_if_modified(|known| {
             let news = !upstream.scheduler.is_empty() && *known != upstream;
@@ -138,6 +143,11 @@ impl Message<Obey> for Engine {
         });
         let before = self.orders.clone();
         let first = !self.ordered && orders.is_some();
+        let moved_elsewhere = orders.is_some() && *self.routes != routes;
+        if moved_elsewhere {
+            tracing::info!(tasks = routes.len(), "tasks that are served elsewhere are known");
+            self.routes = Arc::new(routes);
+        }
         if let Some(orders) = orders {
             self.ordered = true;
             self.obey(orders);
@@ -149,7 +159,7 @@ impl Message<Obey> for Engine {
                 self.start_load(wanted);
             }
         }
-        if moved || first || self.orders != before {
+        if moved || first || moved_elsewhere || self.orders != before {
             self.publish();
             self.remember().await;
         }
@@ -316,6 +326,7 @@ impl Engine {
         let set = ServedSet {
             tasks: self.tasks.clone(),
             missing: missing.collect(),
+            routes: Arc::clone(&self.routes),
             ordered: self.ordered,
         };
         self.parts.snapshot.store(Arc::new(set));
@@ -345,7 +356,8 @@ impl Engine {
 
     async fn remember(&self) {
         let upstream = self.parts.upstream.borrow().clone();
-        let remembered = Remembered { upstream, orders: self.orders.clone() };
+        let routes = self.routes.as_ref().clone();
+        let remembered = Remembered { upstream, orders: self.orders.clone(), routes };
         let memory = self.parts.memory.clone();
         let written = tokio::task::spawn_blocking(move || memory.write(&remembered)).await;
         if let Ok(Err(error)) = written {

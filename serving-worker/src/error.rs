@@ -9,8 +9,6 @@ use store::{outbox::OutboxError, ring::RingError};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-/// When to try again what was refused because this worker was busy.
-const BUSY_RETRY: Duration = Duration::from_millis(50);
 /// When to try again what was refused because the disk or the outbox was full.
 const FULL_RETRY: Duration = Duration::from_secs(10);
 /// When to try again what was refused because a revision is still being loaded.
@@ -74,6 +72,39 @@ pub(crate) enum PredictError {
     Busy {
         /// How many.
         in_flight: usize,
+        /// When their work is done.
+        retry: Duration,
+    },
+    /// Too many of the same task are in flight for this one to be answered in time.
+    #[error(
+        "{in_flight} requests of task {task} are in flight, which leaves no time for another; \
+         come back in {} ms", retry.as_millis()
+    )]
+    Crowded {
+        /// The task.
+        task: String,
+        /// How many.
+        in_flight: usize,
+        /// When their work is done.
+        retry: Duration,
+    },
+    /// The worker that serves the task refused it.
+    #[error("{device} serves this task and says: {}", status.message())]
+    Elsewhere {
+        /// Which device.
+        device: String,
+        /// What it said.
+        status: Box<Status>,
+    },
+    /// Nobody who serves the task has answered.
+    #[error("task {task} is served elsewhere, and no place has answered in time ({last})")]
+    Unreachable {
+        /// The task.
+        task: String,
+        /// What was wrong with the last one.
+        last: String,
+        /// When to try again.
+        retry: Duration,
     },
     /// Nobody waits for it any more.
     #[error("the deadline has passed before task {task} was answered")]
@@ -93,8 +124,9 @@ impl PredictError {
             Self::Malformed { .. } | Self::TooMany { .. } => Code::InvalidArgument,
             Self::NotServed { .. } | Self::Version { .. } => Code::NotFound,
             Self::Expired { .. } => Code::DeadlineExceeded,
-            Self::NotLoaded { .. } => Code::Unavailable,
-            Self::Busy { .. } => Code::ResourceExhausted,
+            Self::NotLoaded { .. } | Self::Unreachable { .. } => Code::Unavailable,
+            Self::Elsewhere { status, .. } => status.code(),
+            Self::Busy { .. } | Self::Crowded { .. } => Code::ResourceExhausted,
             Self::Broken => Code::Internal,
         }
     }
@@ -102,7 +134,10 @@ impl PredictError {
     /// After which time the same request may be answered; `None` when it will not.
     pub(crate) fn retry(&self) -> Option<Duration> {
         match self {
-            Self::Busy { .. } => Some(BUSY_RETRY),
+            Self::Busy { retry, .. }
+            | Self::Crowded { retry, .. }
+            | Self::Unreachable { retry, .. } => Some(*retry),
+            Self::Elsewhere { status, .. } => retry_of(status),
             Self::NotLoaded { .. } => Some(LOADING_RETRY),
             Self::Malformed { .. }
             | Self::TooMany { .. }
@@ -149,11 +184,11 @@ pub(crate) enum CorrectError {
     #[error("the correction was not taken")]
     Outbox(#[source] OutboxError),
     /// As much as may be in flight is in flight.
-    #[error("{in_flight} requests are in flight, which is as much as may be")]
-    Busy {
-        /// How many.
-        in_flight: usize,
-    },
+    #[error("the worker is full")]
+    Busy(#[source] Box<PredictError>),
+    /// The worker that gave the answer, or that may have, did not take it.
+    #[error("{}", .0.message())]
+    Elsewhere(Box<Status>),
     /// The work did not come to an end.
     #[error("the correction was not worked on to its end; send it again")]
     Broken,
@@ -167,7 +202,8 @@ impl CorrectError {
                 Code::InvalidArgument
             }
             Self::Unknown => Code::NotFound,
-            Self::Busy { .. } | Self::Outbox(OutboxError::Full { .. }) => Code::ResourceExhausted,
+            Self::Elsewhere(status) => status.code(),
+            Self::Busy(_) | Self::Outbox(OutboxError::Full { .. }) => Code::ResourceExhausted,
             Self::Receipt(_) | Self::Outbox(OutboxError::Disk { .. } | OutboxError::Stopped) => {
                 Code::Unavailable
             }
@@ -178,7 +214,8 @@ impl CorrectError {
     /// After which time the same correction may be taken; `None` when it will not.
     pub(crate) fn retry(&self) -> Option<Duration> {
         match self {
-            Self::Busy { .. } => Some(BUSY_RETRY),
+            Self::Busy(full) => full.retry(),
+            Self::Elsewhere(status) => retry_of(status),
             Self::Outbox(OutboxError::Length { .. }) => None,
             Self::Outbox(_) | Self::Receipt(_) => Some(FULL_RETRY),
             Self::Id(_) | Self::Unknown | Self::Label { .. } | Self::Broken => None,
@@ -190,6 +227,10 @@ impl From<CorrectError> for Status {
     fn from(error: CorrectError) -> Self {
         status(error.code(), &error, error.retry())
     }
+}
+
+fn retry_of(status: &Status) -> Option<Duration> {
+    status.get_details_retry_info()?.retry_delay
 }
 
 fn status(code: Code, error: &dyn std::error::Error, retry: Option<Duration>) -> Status {
@@ -208,9 +249,10 @@ mod tests {
 
     #[test]
     fn full_says_when_to_try_again_and_every_layer_says_its_part_once() {
-        let status = Status::from(PredictError::Busy { in_flight: 3 });
+        let retry = Duration::from_millis(70);
+        let status = Status::from(PredictError::Busy { in_flight: 3, retry });
         assert_eq!(status.code(), Code::ResourceExhausted);
-        assert_eq!(status.get_details_retry_info().unwrap().retry_delay, Some(BUSY_RETRY));
+        assert_eq!(status.get_details_retry_info().unwrap().retry_delay, Some(retry));
 
         let source = ShapeError::Width { expected: 3, actual: 2 };
         let status = Status::from(PredictError::Malformed { task: "a".to_owned(), source });

@@ -1,6 +1,6 @@
 //! The gRPC service that apps and users talk to.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use proto::{v1, v1::serving_server::Serving};
 use runtime::Drain;
@@ -12,10 +12,12 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
-    answer::Desk,
+    answer::{Desk, Terms},
     correction::Corrections,
     deadline,
-    error::{CorrectError, PredictError},
+    error::PredictError,
+    explanation::Explanations,
+    relay::Escort,
 };
 
 /// Streams of samples at the same time, over all connections.
@@ -28,19 +30,28 @@ const STREAM_QUEUE: usize = 16;
 pub(crate) struct Grpc {
     desk: Arc<Desk>,
     corrections: Arc<Corrections>,
+    explanations: Arc<Explanations>,
     streams: Arc<Semaphore>,
     drain: Drain,
 }
 
 impl Grpc {
-    pub(crate) fn new(desk: Arc<Desk>, corrections: Arc<Corrections>, drain: Drain) -> Self {
-        Self { desk, corrections, streams: Arc::new(Semaphore::new(STREAMS_MAX)), drain }
+    pub(crate) fn new(
+        desk: Arc<Desk>,
+        corrections: Arc<Corrections>,
+        explanations: Explanations,
+        drain: Drain,
+    ) -> Self {
+        let explanations = Arc::new(explanations);
+        let streams = Arc::new(Semaphore::new(STREAMS_MAX));
+        Self { desk, corrections, explanations, streams, drain }
     }
 }
 
-fn busy(in_flight: usize) -> PredictError {
-    PredictError::Busy { in_flight }
-}
+/// How long a stream waits for who does not read its answers.
+const READ_MAX: Duration = Duration::from_secs(30);
+/// As many streams as may be, which end when their apps say so: when is not known.
+const STREAM_RETRY: Duration = Duration::from_secs(1);
 
 #[tonic::async_trait]
 impl Serving for Grpc {
@@ -49,9 +60,9 @@ impl Serving for Grpc {
         request: Request<v1::PredictRequest>,
     ) -> Result<Response<v1::PredictReply>, Status> {
         let since = Instant::now();
-        let _admitted = self.desk.admit().map_err(busy)?;
-        let deadline = deadline::of_call(request.metadata(), since);
-        Ok(Response::new(self.desk.predict(request.into_inner(), since, deadline).await?))
+        let terms = Terms::new(since, deadline::of_call(request.metadata(), since));
+        let escort = Escort::of(request.metadata());
+        Ok(Response::new(self.desk.predict(request.into_inner(), terms, &escort).await?))
     }
 
     async fn predict_batch(
@@ -59,9 +70,9 @@ impl Serving for Grpc {
         request: Request<v1::PredictBatchRequest>,
     ) -> Result<Response<v1::PredictBatchReply>, Status> {
         let since = Instant::now();
-        let _admitted = self.desk.admit().map_err(busy)?;
-        let deadline = deadline::of_call(request.metadata(), since);
-        Ok(Response::new(self.desk.predict_batch(request.into_inner(), since, deadline).await?))
+        let terms = Terms::new(since, deadline::of_call(request.metadata(), since));
+        let escort = Escort::of(request.metadata());
+        Ok(Response::new(self.desk.predict_batch(request.into_inner(), terms, &escort).await?))
     }
 
     type PredictStreamStream = ReceiverStream<Result<v1::PredictReply, Status>>;
@@ -71,7 +82,10 @@ impl Serving for Grpc {
         request: Request<Streaming<v1::PredictRequest>>,
     ) -> Result<Response<Self::PredictStreamStream>, Status> {
         let streams = Arc::clone(&self.streams);
-        let permit = streams.try_acquire_owned().map_err(|_| busy(STREAMS_MAX))?;
+        let permit = streams
+            .try_acquire_owned()
+            .map_err(|_| PredictError::Busy { in_flight: STREAMS_MAX, retry: STREAM_RETRY })?;
+        let escort = Escort::of(request.metadata());
         let mut samples = request.into_inner();
         let (answers, stream) = mpsc::channel(STREAM_QUEUE);
         let Self { desk, drain, .. } = self.clone();
@@ -91,11 +105,16 @@ impl Serving for Grpc {
                     },
                 };
                 let answer = match desk.admit_in_turn().await {
-                    Ok(_admitted) => desk.predict(sample, Instant::now(), None).await,
-                    Err(in_flight) => Err(busy(in_flight)),
+                    Ok(_admitted) => {
+                        let terms = Terms { held_back: true, ..Terms::new(Instant::now(), None) };
+                        desk.predict(sample, terms, &escort).await
+                    }
+                    Err(full) => Err(full),
                 };
                 let last = answer.is_err();
-                if answers.send(answer.map_err(Status::from)).await.is_err() || last {
+                // Who does not read for so long holds a place that another could have.
+                let sent = answers.send_timeout(answer.map_err(Status::from), READ_MAX).await;
+                if sent.is_err() || last {
                     return;
                 }
             }
@@ -107,8 +126,18 @@ impl Serving for Grpc {
         &self,
         request: Request<v1::CorrectRequest>,
     ) -> Result<Response<v1::CorrectReply>, Status> {
-        let _admitted = self.desk.admit().map_err(|in_flight| CorrectError::Busy { in_flight })?;
-        Ok(Response::new(self.corrections.correct(request.into_inner()).await?))
+        let escort = Escort::of(request.metadata());
+        let (relay, request) = (&self.desk.relay, request.into_inner());
+        Ok(Response::new(self.corrections.correct_anywhere(request, relay, &escort).await?))
+    }
+
+    async fn explain(
+        &self,
+        request: Request<v1::ExplainRequest>,
+    ) -> Result<Response<v1::ExplainReply>, Status> {
+        let escort = Escort::of(request.metadata());
+        let (relay, request) = (&self.desk.relay, request.into_inner());
+        Ok(Response::new(self.explanations.explain_anywhere(request, relay, &escort).await?))
     }
 
     async fn describe(

@@ -11,18 +11,19 @@ use axum::{
     routing::{get, post},
 };
 use proto::v1;
+use runtime::Drain;
 
 use crate::{
     answer::Desk, correction::Corrections, error::CorrectError, intake::Intake, metrics::Numbers,
-    refused::Refused,
+    refused::Refused, relay::Escort,
 };
 
 /// `/livez` and `/readyz`.
-pub(crate) fn probes(desk: Arc<Desk>) -> Router {
+pub(crate) fn probes(desk: Arc<Desk>, leaving: Drain) -> Router {
     Router::new()
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(ready))
-        .with_state(desk)
+        .with_state((desk, leaving))
 }
 
 /// `/v1/feedback`: a user's true label for an answer, as `Correct` over gRPC.
@@ -48,10 +49,12 @@ async fn correct(
         serde_json::from_slice(&read.bytes).map_err(|error| {
             Refused::new(StatusCode::BAD_REQUEST, format!("send {{prediction_id, label}}: {error}"))
         })?;
-    let _admitted = desk.admit().map_err(|in_flight| CorrectError::Busy { in_flight })?;
+    let _admitted = desk.admit().map_err(|full| CorrectError::Busy(Box::new(full)))?;
     // What is not hexadecimal is no id of 16 bytes either, and is refused as that.
     let prediction_id = runtime::secret::unhex(&prediction_id).unwrap_or_default().into();
-    let taken = corrections.correct(v1::CorrectRequest { prediction_id, label }).await?;
+    let request = v1::CorrectRequest { prediction_id, label };
+    let escort = Escort::of_headers(&headers);
+    let taken = corrections.correct_anywhere(request, &desk.relay, &escort).await?;
     let v1::CorrectReply { task, given, first } = taken;
     Ok(Json(serde_json::json!({ "task": task, "given": given, "first": first })))
 }
@@ -62,7 +65,10 @@ pub(crate) fn metrics(numbers: Numbers) -> Router {
 }
 
 /// 200 when all that was ordered is served as ordered, else 503 and what is missing.
-async fn ready(State(desk): State<Arc<Desk>>) -> impl IntoResponse {
+async fn ready(State((desk, leaving)): State<(Arc<Desk>, Drain)>) -> impl IntoResponse {
+    if leaving.asked() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "told to stop\n".to_owned());
+    }
     let set = desk.served();
     if set.ready() {
         return (StatusCode::OK, "ok\n".to_owned());

@@ -1,6 +1,9 @@
-//! Bodies of HTTP requests: bounded in size, in time, and in how much of them lies in memory at once.
+//! Bodies of requests: bounded in size, in time, and in how much of them lies in memory at once.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use axum::{
     body::Body,
@@ -12,16 +15,21 @@ use tokio::{
     time::timeout,
 };
 
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
 use crate::refused::Refused;
 
 /// Longest body, as a gRPC message.
 const BODY_BYTES_MAX: usize = proto::MESSAGE_BYTES_MAX;
 /// Bodies up to this are let in without a share of [`LARGE_KIB`]: a sample, not a table.
-const SMALL_BYTES_MAX: usize = 64 << 10;
+const SMALL_BYTES_MAX: usize = 16 << 10;
 /// What all larger bodies together may take: four of the longest.
 const LARGE_KIB: usize = 4 * (BODY_BYTES_MAX >> 10);
+/// By how much the share of a body grows at a time.
+const STEP_KIB: usize = 256;
 /// How long a body may take to come: a client that sends a byte a second is not waited for.
-const BODY_WAIT: Duration = Duration::from_secs(10);
+pub(crate) const BODY_WAIT: Duration = Duration::from_secs(10);
 /// When to try again what found no room.
 const FULL_RETRY: Duration = Duration::from_secs(1);
 
@@ -43,6 +51,44 @@ impl Read {
     /// Whether it is read through in next to no time.
     pub(crate) fn is_small(&self) -> bool {
         self.bytes.len() <= SMALL_BYTES_MAX
+    }
+}
+
+/// The share of a body that is as large as what has come of it.
+#[derive(Debug)]
+pub(crate) struct Room {
+    large_kib: Arc<Semaphore>,
+    held: Mutex<Option<OwnedSemaphorePermit>>,
+}
+
+impl Room {
+    /// Makes the share large enough for so many bytes; a small body needs none.
+    ///
+    /// # Errors
+    ///
+    /// `RESOURCE_EXHAUSTED` with when to try again, while the other large bodies leave no room.
+    pub(crate) fn grow_to(&self, bytes: usize) -> Result<(), Status> {
+        if bytes <= SMALL_BYTES_MAX {
+            return Ok(());
+        }
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let has = held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        // In steps, so that a body of many pieces does not ask for each of them.
+        let kib = bytes.div_ceil(STEP_KIB << 10) * STEP_KIB;
+        let more = u32::try_from(kib.saturating_sub(has)).unwrap_or(u32::MAX);
+        if more == 0 {
+            return Ok(());
+        }
+        let Ok(more) = Arc::clone(&self.large_kib).try_acquire_many_owned(more) else {
+            let text = "too many large messages are being read; send fewer samples, or later";
+            let details = ErrorDetails::with_retry_info(Some(FULL_RETRY));
+            return Err(Status::with_error_details(Code::ResourceExhausted, text, details));
+        };
+        match &mut *held {
+            Some(held) => held.merge(more),
+            None => *held = Some(more),
+        }
+        Ok(())
     }
 }
 
@@ -96,6 +142,11 @@ impl Intake {
         Ok(Read { bytes, _room: room })
     }
 
+    /// A share of nothing yet, for a body whose length nobody says.
+    pub(crate) fn none(&self) -> Room {
+        Room { large_kib: Arc::clone(&self.large_kib), held: Mutex::default() }
+    }
+
     fn room(&self, length: usize) -> Result<OwnedSemaphorePermit, Refused> {
         let kib = u32::try_from(length.div_ceil(1 << 10)).expect("at most BODY_BYTES_MAX");
         Arc::clone(&self.large_kib).try_acquire_many_owned(kib).map_err(|_| {
@@ -130,6 +181,24 @@ mod tests {
         held.pop();
         let unsaid = intake.read(&HeaderMap::new(), Body::from("abc")).await.unwrap();
         assert_eq!(unsaid.bytes, "abc");
+    }
+
+    #[test]
+    fn a_share_grows_with_its_body_and_is_given_back() {
+        let intake = Intake::default();
+        let full = |room: &Room| room.grow_to(BODY_BYTES_MAX).map_err(|status| status.code());
+        let rooms: Vec<Room> = (0..4).map(|_| intake.none()).collect();
+        for room in &rooms {
+            for bytes in [1, SMALL_BYTES_MAX, SMALL_BYTES_MAX + 1, 1 << 20] {
+                room.grow_to(bytes).unwrap();
+            }
+            assert_eq!(full(room), Ok(()), "four of the longest fit");
+        }
+        let late = intake.none();
+        late.grow_to(SMALL_BYTES_MAX).expect("a small one needs no share");
+        assert_eq!(full(&late), Err(Code::ResourceExhausted));
+        drop(rooms);
+        assert_eq!(full(&late), Ok(()));
     }
 
     #[tokio::test]

@@ -16,6 +16,7 @@
 mod service;
 
 mod control;
+mod doorway;
 mod grpc;
 mod http;
 mod metrics;
@@ -24,20 +25,29 @@ mod open_inference;
 mod engine;
 mod forwarder;
 
+mod admission;
 mod answer;
+mod connections;
 mod correction;
 mod deadline;
 mod error;
+mod explanation;
+mod floor;
 mod identity;
 mod intake;
 mod load;
 mod meter;
 mod orders;
+mod pace;
 mod presence;
 mod receipt;
 mod refused;
+mod relay;
 mod remembered;
+mod routes;
 mod served;
+mod turns;
+mod urgency;
 
 pub use presence::Presence;
 pub use service::{Config, RunError, run};

@@ -8,7 +8,7 @@ use store::blobs::{BlobError, Blobs};
 use tokio::time::{Instant, timeout};
 use tonic::transport::Endpoint;
 
-use crate::{meter::Meter, orders::Wanted, served::Served};
+use crate::{answer::Times, meter::Meter, orders::Wanted, pace::Pace, served::Served};
 
 /// How long the scheduler may take to accept a connection, and then for each part of a bundle.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
@@ -58,6 +58,12 @@ pub(crate) enum LoadError {
         members: usize,
         /// `a` or `no`.
         gate: &'static str,
+    },
+    /// The policy names a default answer that is no class of it.
+    #[error("the policy's fallback {fallback:?} is no class of the bundle")]
+    Fallback {
+        /// What it names.
+        fallback: String,
     },
     /// It does not answer.
     #[error("the bundle does not answer a sample of its own shape")]
@@ -200,11 +206,35 @@ fn warm(wanted: Wanted, ensemble: Arc<Ensemble>, meter: Arc<Meter>) -> Result<Se
     let asking = ensemble.asking_on(wanted.subset, |it| micros[it]).map_err(|_| parts())?;
     let order: Vec<usize> = asking.members().collect();
     tracing::debug!(task.id = wanted.task, ?order, "members are asked in this order");
-    let served = Served::new(wanted, ensemble, asking, meter);
+    let fallback = match &*wanted.fallback {
+        "" => None,
+        fallback => Some(
+            ensemble
+                .schema()
+                .class(fallback)
+                .ok_or_else(|| LoadError::Fallback { fallback: fallback.to_owned() })?,
+        ),
+    };
+    let served = Served {
+        task: Arc::from(&*wanted.task),
+        members: wanted.subset.len(),
+        wanted,
+        ensemble,
+        asking,
+        fallback,
+        pace: Pace::new(Duration::ZERO),
+        meter,
+    };
+    let mut times = Vec::with_capacity(rows.len());
     for row in &rows {
-        crate::answer::ask(&served, row, &mut scratch).map_err(LoadError::Mute)?;
+        let begun = Instant::now();
+        let asked = crate::answer::ask(&served, row, &mut scratch, begun, None);
+        let (_, Times { ended, .. }) = asked.map_err(LoadError::Mute)?;
+        times.push(ended.duration_since(begun));
     }
-    Ok(served)
+    times.sort_unstable();
+    let usual = times.get(times.len() / 2).copied().unwrap_or_default();
+    Ok(Served { pace: Pace::new(usual), ..served })
 }
 
 /// A few samples of plain values.

@@ -1,7 +1,10 @@
 //! How long answers take and how many there were: counters that requests add to without waiting.
 
 use std::{
-    sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -129,9 +132,53 @@ pub(crate) struct Meter {
     vote: Totals,
     failed: AtomicU64,
     requests: Requests,
+    crowd: Crowd,
+    /// Votes that a deadline ended before they were decided.
+    pub(crate) cut_short: AtomicU64,
+    /// Answers that the policy names, given because nobody could be heard in time.
+    pub(crate) fallbacks: AtomicU64,
+    /// Requests refused because too many were there before them.
+    pub(crate) shed: AtomicU64,
+}
+
+/// What is in flight of one task.
+#[derive(Debug, Default)]
+struct Crowd {
+    requests: AtomicUsize,
+    samples: AtomicU64,
+}
+
+/// A request of a task and its samples, in flight until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Inside {
+    meter: Arc<Meter>,
+    samples: u64,
+    /// Requests of the same task that were in flight when this one came, and their samples.
+    pub(crate) before: (usize, u64),
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        let Crowd { requests, samples } = &self.meter.crowd;
+        requests.fetch_sub(1, Relaxed);
+        samples.fetch_sub(self.samples, Relaxed);
+    }
 }
 
 impl Meter {
+    /// A request of so many samples is in flight from now on.
+    pub(crate) fn enter(meter: &Arc<Self>, samples: u64) -> Inside {
+        let crowd = &meter.crowd;
+        let requests = crowd.requests.fetch_add(1, Relaxed);
+        let before = (requests, crowd.samples.fetch_add(samples, Relaxed));
+        Inside { meter: Arc::clone(meter), samples, before }
+    }
+
+    /// Requests in flight.
+    pub(crate) fn inside(&self) -> usize {
+        self.crowd.requests.load(Relaxed)
+    }
+
     /// An answer was given, `us` microseconds after it was asked for.
     pub(crate) fn answered(&self, stage: Stage, us: u64) {
         let window = &self.windows[self.current.load(Relaxed) & 1];

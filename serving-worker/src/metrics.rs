@@ -9,10 +9,8 @@ use std::{
 use models::Stage;
 
 use crate::{
-    answer::{Desk, IN_FLIGHT_MAX},
-    correction::Corrections,
-    forwarder::Counts,
-    served::Served,
+    admission::IN_FLIGHT_MAX, answer::Desk, correction::Corrections, forwarder::Counts,
+    meter::Meter, served::Served,
 };
 
 /// Where the numbers come from.
@@ -48,6 +46,9 @@ impl Page {
         writeln!(self.0, "{line}").expect("writing to a string does not fail");
     }
 }
+
+/// A counter of each task: its name, what it counts, and where it stands.
+type Counter = (&'static str, &'static str, fn(&Meter) -> u64);
 
 const STAGES: [(Stage, &str); 2] = [(Stage::Gate, "gate"), (Stage::Vote, "vote")];
 
@@ -122,6 +123,34 @@ impl Numbers {
             let labels = format!("{{task=\"{task}\"}}");
             page.sample("answers_failed_total", &labels, served.meter.failures());
         }
+        let counters: [Counter; 3] = [
+            (
+                "answers_cut_short_total",
+                "Votes that a deadline ended before they were decided.",
+                |meter| meter.cut_short.load(Relaxed),
+            ),
+            (
+                "answers_fallback_total",
+                "Answers that the policy names, because nobody could be heard in time.",
+                |meter| meter.fallbacks.load(Relaxed),
+            ),
+            (
+                "requests_shed_total",
+                "Requests refused because too many of their task were before them.",
+                |meter| meter.shed.load(Relaxed),
+            ),
+        ];
+        for (name, help, of) in counters {
+            page.metric(name, "counter", help);
+            for (task, served) in tasks {
+                page.sample(name, &format!("{{task=\"{task}\"}}"), of(&served.meter));
+            }
+        }
+        page.metric("task_requests_in_flight", "gauge", "Requests of the task in flight.");
+        for (task, served) in tasks {
+            let labels = format!("{{task=\"{task}\"}}");
+            page.sample("task_requests_in_flight", &labels, served.meter.inside());
+        }
     }
 
     fn worker(&self, page: &mut Page) {
@@ -135,6 +164,18 @@ impl Numbers {
             "counter",
             "Requests refused because too many were in flight.",
             desk.busy.load(Relaxed),
+        );
+        page.single(
+            "requests_passed_on_total",
+            "counter",
+            "Requests for tasks served elsewhere that were answered there.",
+            desk.relay.passed_on.load(Relaxed),
+        );
+        page.single(
+            "passing_on_failures_total",
+            "counter",
+            "Attempts at a place that did not answer or did not serve the task.",
+            desk.relay.failures.load(Relaxed),
         );
         page.single(
             "receipts",

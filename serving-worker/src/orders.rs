@@ -22,6 +22,9 @@ pub(crate) struct Wanted {
     pub(crate) digest: [u8; 32],
     pub(crate) subset: Subset,
     pub(crate) gated: bool,
+    /// The class to answer when nobody could be heard in time; empty: there is none.
+    #[serde(default)]
+    pub(crate) fallback: String,
 }
 
 /// Why an order cannot be understood.
@@ -36,6 +39,12 @@ pub(crate) enum OrderError {
     /// No member would vote.
     #[error("task {task}: no member is asked")]
     Nobody {
+        /// The task.
+        task: String,
+    },
+    /// A default answer that can be no class.
+    #[error("task {task}: the fallback is longer than the name of a class may be")]
+    Fallback {
         /// The task.
         task: String,
     },
@@ -73,7 +82,8 @@ pub(crate) fn parse(assignments: Vec<v1::Assignment>) -> Result<Vec<Wanted>, Ord
     }
     let mut orders = BTreeMap::new();
     for assignment in assignments {
-        let v1::Assignment { task, generation, revision, digest, members, gated } = assignment;
+        let v1::Assignment { task, generation, revision, digest, members, gated, fallback } =
+            assignment;
         if task.is_empty()
             || models::schema::NAME_BYTES_MAX < task.len()
             || task.chars().any(char::is_control)
@@ -86,7 +96,11 @@ pub(crate) fn parse(assignments: Vec<v1::Assignment>) -> Result<Vec<Wanted>, Ord
         if subset.is_empty() {
             return Err(OrderError::Nobody { task });
         }
-        let wanted = Wanted { task: task.clone(), generation, revision, digest, subset, gated };
+        if models::schema::NAME_BYTES_MAX < fallback.len() {
+            return Err(OrderError::Fallback { task });
+        }
+        let wanted =
+            Wanted { task: task.clone(), generation, revision, digest, subset, gated, fallback };
         if orders.insert(task.clone(), wanted).is_some() {
             return Err(OrderError::Twice { task });
         }
@@ -210,6 +224,7 @@ mod tests {
             digest: [7; 32],
             subset: Subset(1),
             gated: false,
+            fallback: String::new(),
         }
     }
 
@@ -266,6 +281,7 @@ mod tests {
             digest: vec![7; 32].into(),
             members: vec![0],
             gated: false,
+            fallback: String::new(),
         };
         assert_eq!(parse(vec![good()]), Ok(vec![wanted("a", 1)]));
         let wrong = |change: fn(&mut v1::Assignment)| {

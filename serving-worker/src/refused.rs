@@ -100,7 +100,9 @@ mod tests {
 
     #[test]
     fn what_is_shed_says_when_to_try_again() {
-        let busy = Refused::from(PredictError::Busy { in_flight: 3 }).into_response();
+        let busy =
+            Refused::from(PredictError::Busy { in_flight: 3, retry: Duration::from_millis(70) })
+                .into_response();
         assert_eq!(busy.status(), StatusCode::TOO_MANY_REQUESTS);
         assert_eq!(busy.headers()[header::RETRY_AFTER], "1");
         let task = || "kitchen".to_owned();

@@ -2,7 +2,7 @@
 
 use std::{fs, io, path::PathBuf};
 
-use crate::orders::Orders;
+use crate::{orders::Orders, routes::Routes};
 
 /// Where bundles come from and corrections go.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -18,6 +18,8 @@ pub(crate) struct Upstream {
 pub(crate) struct Remembered {
     pub(crate) upstream: Upstream,
     pub(crate) orders: Orders,
+    #[serde(default)]
+    pub(crate) routes: Routes,
 }
 
 /// Why something was not kept or not read.
@@ -109,6 +111,7 @@ mod tests {
             digest: [0xab; 32],
             subset: Subset(u64::MAX),
             gated: true,
+            fallback: "idle".to_owned(),
         };
         let mut remembered = Remembered::default();
         remembered.orders.obey(vec![wanted.clone()]);

@@ -3,55 +3,36 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use arc_swap::ArcSwap;
-use models::{Asking, Ensemble, Schema, Work};
+use models::{Asking, ClassId, Ensemble, Schema};
 use proto::v1;
 
-use crate::{meter::Meter, orders::Wanted};
+use crate::{meter::Meter, orders::Wanted, pace::Pace, routes::Routes};
 
 /// A task that is answered: one revision of it, never half of two.
 #[derive(Debug)]
 pub(crate) struct Served {
     /// What was ordered and is now done.
     pub(crate) wanted: Wanted,
+    /// Its name, to be handed on without copying it.
+    pub(crate) task: Arc<str>,
     /// What answers.
     pub(crate) ensemble: Arc<Ensemble>,
     /// In which order the members are asked on this device.
     pub(crate) asking: Asking,
     /// How many members may be asked.
     pub(crate) members: u32,
-    /// About how long an answer of all of them takes, in multiply-adds.
-    pub(crate) effort: u64,
+    /// What is answered when nobody could be heard in time.
+    pub(crate) fallback: Option<ClassId>,
+    /// How long an answer takes.
+    pub(crate) pace: Pace,
     /// Times and counts of this task, over all its revisions.
     pub(crate) meter: Arc<Meter>,
 }
 
 impl Served {
-    pub(crate) fn new(
-        wanted: Wanted,
-        ensemble: Arc<Ensemble>,
-        asking: Asking,
-        meter: Arc<Meter>,
-    ) -> Self {
-        let members = wanted.subset.len();
-        let gate =
-            if wanted.gated { ensemble.gate_work().unwrap_or_default() } else { Work::default() };
-        let effort = effort(gate + ensemble.work(wanted.subset));
-        Self { wanted, ensemble, asking, members, effort, meter }
-    }
-
     pub(crate) fn schema(&self) -> &Schema {
         self.ensemble.schema()
     }
-}
-
-/// Work in one unit, roughly: enough to tell an answer of microseconds from one of milliseconds.
-fn effort(work: Work) -> u64 {
-    let Work { madds, bytes, nodes, exps, calls } = work;
-    madds
-        .saturating_add(bytes / 4)
-        .saturating_add(nodes.saturating_mul(4))
-        .saturating_add(exps.saturating_mul(16))
-        .saturating_add(calls.saturating_mul(64))
 }
 
 /// Everything that is served, and what is not although it was ordered.
@@ -61,6 +42,8 @@ pub(crate) struct ServedSet {
     pub(crate) tasks: BTreeMap<String, Arc<Served>>,
     /// Ordered, not (or not yet) served as ordered, and why in words; empty while it is loading.
     pub(crate) missing: BTreeMap<String, (Wanted, String)>,
+    /// Where the tasks are served that are not served here.
+    pub(crate) routes: Arc<Routes>,
     /// Whether anybody, or the disk, has said what is to be served.
     pub(crate) ordered: bool,
 }
@@ -106,3 +89,34 @@ fn describe(wanted: &Wanted) -> v1::ServedTask {
 
 /// What requests read: lock-free, and never half of two revisions.
 pub(crate) type Snapshot = Arc<ArcSwap<ServedSet>>;
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use models::{Family, Subset, synthetic};
+
+    use super::*;
+
+    /// Something that is served, made up.
+    pub(crate) fn served(families: &[Family], gated: bool) -> Served {
+        let ensemble = synthetic::ensemble(families, synthetic::Shape::SMALL, gated, 5);
+        let subset = Subset::all(families.len());
+        Served {
+            wanted: Wanted {
+                task: "kitchen".to_owned(),
+                generation: 300,
+                revision: 7,
+                digest: [9; 32],
+                subset,
+                gated,
+                fallback: String::new(),
+            },
+            task: Arc::from("kitchen"),
+            asking: ensemble.asking(subset).unwrap(),
+            members: subset.len(),
+            ensemble: Arc::new(ensemble),
+            fallback: None,
+            pace: Pace::new(std::time::Duration::ZERO),
+            meter: Arc::default(),
+        }
+    }
+}

@@ -22,16 +22,16 @@ use tokio::{
     sync::{oneshot, watch},
     task::JoinHandle,
 };
-use tonic::{
-    server::NamedService,
-    transport::{Server, server::TcpIncoming},
-};
+use tonic::{server::NamedService, transport::Server};
 
 use crate::{
     answer::Desk,
+    connections,
     control::Control,
     correction::Corrections,
+    doorway::Doorway,
     engine::{self, Engine},
+    explanation::Explanations,
     forwarder::{self, Forwarder},
     grpc::Grpc,
     http,
@@ -63,8 +63,17 @@ const OUTBOX: outbox::Limits = outbox::Limits {
 };
 /// Longest receipt or correction: a sample of as many features as a task may have, and its names.
 const RECORD_BYTES_MAX: usize = 8 << 20;
-/// Requests and streams of one connection at the same time.
-const STREAMS_MAX: u32 = 1024;
+/// Connections to each of the three ports at the same time: a site has some hundreds of sensors.
+const CONNECTIONS_MAX: usize = 1024;
+/// Requests and streams of one connection at the same time: as many as may be in flight at all.
+const STREAMS_MAX: u32 = 256;
+/// What a client may send before it is read, of one call; twice that for all calls of a connection.
+const WINDOW_BYTES: u32 = 256 << 10;
+/// The headers of a call.
+const HEADER_BYTES_MAX: u32 = 16 << 10;
+/// A client that says nothing for so long is asked whether it lives, and cut off when it does not
+/// answer within the same time.
+const SILENCE_MAX: Duration = Duration::from_secs(20);
 /// How long requests in flight may take after the worker was told to stop.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// How long those who watch our health may go on watching after that.
@@ -91,6 +100,8 @@ pub struct Config {
     pub token: String,
     /// How long it goes on without a node.
     pub orphan_wait: Duration,
+    /// How long it goes on answering after it was told to stop and has said that it does not serve.
+    pub grace: Duration,
 }
 
 /// Why a serving worker did not run.
@@ -184,7 +195,7 @@ pub async fn run(config: Config, drain: Drain) -> Result<Exit, RunError> {
     let data_dir = config.data_dir.clone();
     let opened = tokio::task::spawn_blocking(move || open(data_dir));
     let Opened { hold, blobs, receipts, outbox } = opened.await.map_err(io::Error::other)??;
-    let receipts = Arc::new(receipts);
+    let (receipts, blobs) = (Arc::new(receipts), Arc::new(blobs));
 
     let grpc_listener = listen::bind(config.grpc, config.insecure).await?;
     let http_listener = listen::bind(config.http, config.insecure).await?;
@@ -205,7 +216,7 @@ pub async fn run(config: Config, drain: Drain) -> Result<Exit, RunError> {
     let root = Root::spawn(RootArgs {
         engine: engine::Parts {
             snapshot: Arc::clone(&snapshot),
-            blobs: Arc::new(blobs),
+            blobs: Arc::clone(&blobs),
             memory: Memory::in_folder(&config.data_dir),
             upstream: upstream.clone(),
             changed: changed.clone(),
@@ -221,24 +232,28 @@ pub async fn run(config: Config, drain: Drain) -> Result<Exit, RunError> {
     let Actors { engine, .. } = actors.await.map_err(io::Error::other)?;
 
     // Told when this worker ends for whatever reason; streams end on it.
-    let ending = drain.child();
+    let ending = Drain::new();
+    // Told a grace earlier: from then on this worker says that it is not ready.
+    let leaving = Drain::new();
     let desk = Arc::new(Desk::new(Arc::clone(&snapshot), Arc::clone(&receipts), Ids::new()?));
     let corrections =
         Arc::new(Corrections::new(Arc::clone(&snapshot), Arc::clone(&receipts), outbox.clone()));
-    let grpc = Grpc::new(Arc::clone(&desk), Arc::clone(&corrections), ending.clone());
-    let open_grpc = OpenGrpc::new(Arc::clone(&desk), ending.clone());
+    let explanations = Explanations::new(Arc::clone(&snapshot), Arc::clone(&corrections), blobs);
+    let grpc = Grpc::new(Arc::clone(&desk), Arc::clone(&corrections), explanations, ending.clone());
+    let open_grpc = OpenGrpc::new(Arc::clone(&desk), leaving.clone());
     let control =
         Control::new(&config.token, engine, snapshot, changed.subscribe(), outbox, ending.clone());
     let orphaned = control.orphaned(config.orphan_wait);
     let numbers =
         Numbers { desk: Arc::clone(&desk), corrections: Arc::clone(&corrections), forwarded };
 
-    let (health, mut grpc_server) =
-        serve_grpc(grpc_listener, grpc, open_grpc, control, ending.clone()).await?;
     let intake = Intake::default();
-    let routes = http::probes(Arc::clone(&desk))
+    let doors = Doors { desk: Arc::clone(&desk), intake: intake.clone() };
+    let (health, mut grpc_server) =
+        serve_grpc(grpc_listener, doors, (grpc, open_grpc, control), ending.clone()).await?;
+    let routes = http::probes(Arc::clone(&desk), leaving.clone())
         .merge(http::feedback(Arc::clone(&desk), corrections, intake.clone()))
-        .merge(open_inference::http::routes(desk, intake, ending.clone()))
+        .merge(open_inference::http::routes(desk, intake, leaving.clone()))
         .fallback(refused::no_such_page)
         .method_not_allowed_fallback(refused::no_such_method);
     let http_server = serve_http("http", http_listener, routes, ending.clone());
@@ -266,6 +281,11 @@ pub async fn run(config: Config, drain: Drain) -> Result<Exit, RunError> {
     health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
     health.set_not_serving::<ServingServer<Grpc>>().await;
     health.set_not_serving::<GrpcInferenceServiceServer<OpenGrpc>>().await;
+    leaving.ask();
+    if matches!(exit, Ok(Exit::Drained)) {
+        // Who asks before sending hears it now; who sends meanwhile is answered as ever.
+        tokio::time::sleep(config.grace).await;
+    }
     ending.ask();
     let servers = async {
         if !grpc_server.is_finished() {
@@ -323,11 +343,22 @@ fn open(data_dir: PathBuf) -> Result<Opened, RunError> {
     Ok(Opened { hold, blobs, receipts, outbox })
 }
 
+/// What watches over every call.
+struct Doors {
+    desk: Arc<Desk>,
+    intake: Intake,
+}
+
+impl Doors {
+    fn before<S>(&self, service: S) -> Doorway<S> {
+        Doorway::new(service, Arc::clone(&self.desk), self.intake.clone())
+    }
+}
+
 async fn serve_grpc(
     listener: TcpListener,
-    grpc: Grpc,
-    open_grpc: OpenGrpc,
-    control: Control,
+    doors: Doors,
+    (grpc, open_grpc, control): (Grpc, OpenGrpc, Control),
     ending: Drain,
 ) -> Result<(tonic_health::server::HealthReporter, JoinHandle<Result<(), RunError>>), RunError> {
     let (health, health_service) = tonic_health::server::health_reporter();
@@ -347,14 +378,18 @@ async fn serve_grpc(
     let control = ServingControlServer::new(control)
         .max_decoding_message_size(proto::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(proto::MESSAGE_BYTES_MAX);
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let incoming = connections::incoming(listener, CONNECTIONS_MAX);
     let server = Server::builder()
         .max_concurrent_streams(Some(STREAMS_MAX))
-        .http2_keepalive_interval(Some(Duration::from_secs(20)))
+        .initial_stream_window_size(Some(WINDOW_BYTES))
+        .initial_connection_window_size(Some(2 * WINDOW_BYTES))
+        .http2_max_header_list_size(Some(HEADER_BYTES_MAX))
+        .http2_keepalive_interval(Some(SILENCE_MAX))
+        .http2_keepalive_timeout(Some(SILENCE_MAX))
         .add_service(health_service)
         .add_service(reflection)
-        .add_service(serving)
-        .add_service(open)
+        .add_service(doors.before(serving))
+        .add_service(doors.before(open))
         .add_service(control)
         .serve_with_incoming_shutdown(incoming, async move { ending.wait().await });
     let server = runtime::spawn::named("grpc", async move {
@@ -371,7 +406,17 @@ fn serve_http(
 ) -> JoinHandle<()> {
     runtime::spawn::named(name, async move {
         let ended = async move { ending.wait().await };
-        if let Err(error) = axum::serve(listener, routes).with_graceful_shutdown(ended).await {
+        // The server of the gRPC library, because it closes a connection whose request does not come
+        // to the end of its headers; `axum::serve` waits for ever.
+        let server = Server::builder()
+            .accept_http1(true)
+            .max_concurrent_streams(Some(STREAMS_MAX))
+            .http2_max_header_list_size(Some(HEADER_BYTES_MAX))
+            .http2_keepalive_interval(Some(SILENCE_MAX))
+            .http2_keepalive_timeout(Some(SILENCE_MAX));
+        let incoming = connections::incoming(listener, CONNECTIONS_MAX);
+        let served = server.serve_with_incoming_shutdown(routes, incoming, ended).await;
+        if let Err(error) = served {
             tracing::error!(error = %Report(&error), "HTTP is no longer answered");
         }
     })
@@ -379,6 +424,8 @@ fn serve_http(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use models::Subset;
 
     use super::*;
@@ -420,8 +467,9 @@ mod tests {
             digest: [0; 32],
             subset: Subset(1),
             gated: false,
+            fallback: String::new(),
         };
-        Obey { upstream: Upstream::default(), orders: Some(vec![wanted]) }
+        Obey { upstream: Upstream::default(), orders: Some(vec![wanted]), routes: BTreeMap::new() }
     }
 
     #[tokio::test]

@@ -13,6 +13,7 @@ fn batch(rows: usize) -> v1::PredictBatchRequest {
         task: "kitchen".to_owned(),
         width: u32::try_from(WIDTH).expect("a sample is narrow"),
         values: SAMPLE.repeat(rows),
+        revision: 0,
     }
 }
 
@@ -63,7 +64,7 @@ async fn a_thousand_predictions_while_revisions_are_swapped_neither_fail_nor_mix
             revisions
         }));
     }
-    for revision in 2..=30 {
+    for revision in 2..=500 {
         let digest = scheduler.put(&ensemble(&format!("-{revision}"), 1));
         node.serve(order(revision, revision, &digest)).await;
     }

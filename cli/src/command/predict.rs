@@ -115,6 +115,7 @@ pub(super) fn stage(answer: &v1::PredictReply) -> &'static str {
     match answer.stage() {
         v1::Stage::Gate => "gate",
         v1::Stage::Vote => "vote",
+        v1::Stage::Fallback => "fallback",
         v1::Stage::Unspecified => "unknown",
     }
 }
@@ -133,7 +134,7 @@ fn print(
             "class_id": answer.class_id, "confidence": answer.confidence,
             "stage": stage(answer), "voted": answer.voted, "members": answer.members,
             "revision": answer.revision, "gate_us": answer.gate_us, "vote_us": answer.vote_us,
-            "scores": answer.scores,
+            "scores": answer.scores, "cut_short": answer.cut_short, "reason": answer.reason,
         }));
     }
     output::line(format_args!(

@@ -37,6 +37,10 @@ pub(crate) struct Options {
     /// How long it goes on answering without a node, in seconds.
     #[arg(long, env = "SENSEMBLE_ORPHAN_WAIT_S", default_value_t = 60, value_name = "S")]
     orphan_wait_s: u64,
+    /// How long it goes on answering after it was told to stop and has said so, in milliseconds:
+    /// whoever balances load over several workers needs as long to notice.
+    #[arg(long, env = "SENSEMBLE_GRACE_MS", default_value_t = 100, value_name = "MS")]
+    grace_ms: u64,
 }
 
 /// Runs it until it is told to stop, or nobody needs it any more.
@@ -53,6 +57,7 @@ pub(crate) async fn run(options: Options) -> Result<Exit, Failure> {
         insecure: options.insecure,
         token,
         orphan_wait: Duration::from_secs(options.orphan_wait_s),
+        grace: Duration::from_millis(options.grace_ms),
     };
     let drain = super::drain(false)?;
     serving_worker::run(config, drain).await.doing(|| "the serving worker stopped".to_owned())

@@ -1,12 +1,15 @@
 //! Orders: the whole of what each node should do, numbered, and sent when it changes.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use kameo::message::{Context, Message};
 use proto::v1;
 
 use super::Controller;
 use crate::{books::Books, jobs::State, registry::NextGeneration};
+
+/// Tasks elsewhere that a device is told of: a node takes as many.
+const ROUTES_MAX: usize = 1024;
 
 /// What a device should do now; nothing before the first decision.
 pub struct OrdersOf {
@@ -74,6 +77,7 @@ impl Controller {
                     digest: placed.choice.digest.to_vec().into(),
                     members: proto::parse::members(placed.choice.subset),
                     gated: placed.choice.gated,
+                    fallback: placed.choice.fallback.clone(),
                 }
             })
         });
@@ -94,6 +98,24 @@ impl Controller {
                 device: name.clone(),
                 serving_address: peer.facts.serving_address.clone(),
             });
+        let addresses: BTreeMap<String, String> = self
+            .fleet
+            .present(self.now_ms())
+            .map(|(name, peer, _)| (name.clone(), peer.facts.serving_address.clone()))
+            .filter(|(_, address)| !address.is_empty())
+            .collect();
+        let routes = books.placements.iter().filter_map(|(task, placed)| {
+            if placed.iter().any(|placed| placed.choice.device == device) {
+                return None;
+            }
+            let places = placed.iter().filter_map(|placed| {
+                let device = placed.choice.device.clone();
+                let serving_address = addresses.get(&device)?.clone();
+                Some(v1::Peer { device, serving_address })
+            });
+            let places: Vec<v1::Peer> = places.collect();
+            (!places.is_empty()).then(|| v1::Route { task: task.clone(), places })
+        });
         let millis =
             |period: std::time::Duration| u32::try_from(period.as_millis()).unwrap_or(u32::MAX);
         v1::NodeOrders {
@@ -103,6 +125,7 @@ impl Controller {
             heartbeat_ms: millis(self.desk.limits.heartbeat),
             lease_ms: millis(self.desk.limits.lease),
             peers: peers.collect(),
+            routes: routes.take(ROUTES_MAX).collect(),
         }
     }
 }

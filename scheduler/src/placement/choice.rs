@@ -29,6 +29,9 @@ pub struct Choice {
     /// How long an answer keeps all cores of the device busy, in nanoseconds.
     #[serde(default)]
     pub burden_ns: u32,
+    /// The class to answer when nobody could be heard in time; empty: there is none.
+    #[serde(default)]
+    pub fallback: String,
 }
 
 impl Choice {
@@ -40,6 +43,7 @@ impl Choice {
             && self.digest == other.digest
             && self.subset == other.subset
             && self.gated == other.gated
+            && self.fallback == other.fallback
     }
 }
 

@@ -280,6 +280,7 @@ fn possible(
             missed_events: measure.missed_events,
             cost,
             burden_ns: burden_ns(device, measure),
+            fallback: task.policy.fallback.clone().unwrap_or_default(),
         });
     }
     match disturbs {

@@ -12,7 +12,7 @@ use super::{
     request::{Asked, named, refuse_classification, refuse_shared_memory},
     tensor::{self, Data, Datatype, Shape},
 };
-use crate::answer::shortened;
+use crate::{answer::shortened, urgency::Urgency};
 
 type Parameters = BTreeMap<String, Value>;
 
@@ -78,7 +78,8 @@ pub(super) fn parse(
         model,
         version,
         id: id.unwrap_or_default(),
-        timeout_us: timeout(&parameters)?,
+        timeout_us: whole("timeout", &parameters)?.filter(|&us| us != 0),
+        urgency: Urgency::of_priority(whole("priority", &parameters)?.unwrap_or(0)),
         width: shape.width,
         values,
         outputs: chosen,
@@ -123,13 +124,13 @@ fn is_true(parameters: &Parameters, name: &str) -> bool {
     parameters.get(name).and_then(Value::as_bool).unwrap_or(false)
 }
 
-/// The parameter `timeout`; 0 is none, as it is to Triton.
-fn timeout(parameters: &Parameters) -> Result<Option<u64>, RequestError> {
-    match parameters.get("timeout") {
+/// A parameter that is a whole number; 0 is as good as none, as it is to Triton.
+fn whole(name: &'static str, parameters: &Parameters) -> Result<Option<u64>, RequestError> {
+    match parameters.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(value) => match value.as_u64() {
-            Some(us) => Ok((us != 0).then_some(us)),
-            None => Err(RequestError::Timeout { value: shortened(&value.to_string()) }),
+            Some(whole) => Ok(Some(whole)),
+            None => Err(RequestError::Whole { name, value: shortened(&value.to_string()) }),
         },
     }
 }

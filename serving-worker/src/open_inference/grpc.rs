@@ -13,7 +13,7 @@ use super::{
     outputs,
     request::parse,
 };
-use crate::{answer::Desk, deadline, error::PredictError};
+use crate::{answer::Desk, deadline, relay::Escort};
 
 /// Turns messages into questions and answers into messages; nothing else.
 #[derive(Clone, Debug)]
@@ -74,22 +74,20 @@ impl GrpcInferenceService for OpenGrpc {
         request: Request<wire::ModelInferRequest>,
     ) -> Result<Response<wire::ModelInferResponse>, Status> {
         let since = Instant::now();
-        let busy = |in_flight| PredictError::Busy { in_flight };
-        let _admitted = self.desk.admit().map_err(busy)?;
         let deadline = deadline::of_call(request.metadata(), since);
+        let escort = Escort::of(request.metadata());
         let message = request.into_inner();
         let model_name = message.model_name.clone();
         let (mut asked, raw) =
             parse(message).map_err(|error| refused(&self.desk, &model_name, error))?;
-        let answered = infer(&self.desk, &mut asked, since, deadline).await?;
+        let answered = infer(&self.desk, &mut asked, since, deadline, &escort).await?;
         let mut response = wire::ModelInferResponse {
             model_name,
-            model_version: answered.version(),
+            model_version: answered.revision.to_string(),
             id: asked.id,
             ..wire::ModelInferResponse::default()
         };
-        let classes = answered.classes();
-        outputs::put(&mut response, &asked.outputs, &answered.answers, classes, raw);
+        outputs::put(&mut response, &asked.outputs, &answered.answers, answered.classes, raw);
         Ok(Response::new(response))
     }
 

@@ -26,6 +26,7 @@ use crate::{
     error::PredictError,
     intake::{Intake, Read},
     refused::Refused,
+    relay::Escort,
     served::Served,
 };
 
@@ -179,11 +180,12 @@ async fn inferred(
     let since = Instant::now();
     let Pages { desk, intake, .. } = pages;
     let read = intake.read(&headers, body).await?;
-    let _admitted = desk.admit().map_err(|in_flight| PredictError::Busy { in_flight })?;
+    let _admitted = desk.admit()?;
     let header = headers.get(reply::HEADER_LENGTH).map(|it| it.as_bytes());
     let (mut asked, binary) = parsed(&model, version, header, &read)
         .await?
         .map_err(|error| refused(&desk, &model, error))?;
-    let answered = infer(&desk, &mut asked, since, None).await?;
+    let escort = Escort::of_headers(&headers);
+    let answered = infer(&desk, &mut asked, since, None, &escort).await?;
     Ok(reply::inferred(&asked, &answered, &binary))
 }

@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use proto::v1::PredictReply;
 use tokio::time::Instant;
 
 use super::{
@@ -10,27 +9,10 @@ use super::{
     request::Asked,
 };
 use crate::{
-    answer::{Batch, Desk},
+    answer::{Answered, Batch, Desk, Terms},
     deadline,
-    served::Served,
+    relay::Escort,
 };
-
-/// The answers to one question, all by the same revision.
-#[derive(Debug)]
-pub(super) struct Answered {
-    pub(super) served: Arc<Served>,
-    pub(super) answers: Vec<PredictReply>,
-}
-
-impl Answered {
-    pub(super) fn classes(&self) -> usize {
-        self.served.schema().classes().len()
-    }
-
-    pub(super) fn version(&self) -> String {
-        self.served.wanted.revision.to_string()
-    }
-}
 
 /// Asks the desk, unless it is too late by then.
 pub(super) async fn infer(
@@ -38,6 +20,7 @@ pub(super) async fn infer(
     asked: &mut Asked,
     since: Instant,
     of_call: Option<Instant>,
+    escort: &Escort,
 ) -> Result<Answered, InferError> {
     let timeout = asked.timeout_us.map(Duration::from_micros);
     let of_request = timeout.and_then(|timeout| since.checked_add(timeout));
@@ -46,11 +29,12 @@ pub(super) async fn infer(
         version: std::mem::take(&mut asked.version),
         width: asked.width,
         values: std::mem::take(&mut asked.values),
-        since,
-        deadline: deadline::earlier(of_call, of_request),
+        terms: Terms {
+            urgency: asked.urgency,
+            ..Terms::new(since, deadline::earlier(of_call, of_request))
+        },
     };
-    let (served, answers) = desk.answer_batch(batch).await?;
-    Ok(Answered { served, answers })
+    Ok(desk.answer_batch(batch, escort).await?)
 }
 
 /// Counts a request that was not understood, where its task is served.

@@ -2,7 +2,10 @@
 
 use prost::bytes::Bytes;
 use proto::{
-    inference::{InferTensorContents, ModelInferResponse, model_infer_response::InferOutputTensor},
+    inference::{
+        InferParameter, InferTensorContents, ModelInferResponse, infer_parameter::ParameterChoice,
+        model_infer_response::InferOutputTensor,
+    },
     v1::PredictReply,
 };
 
@@ -127,6 +130,24 @@ impl Values {
     }
 }
 
+/// What a client must know of answers that came about in haste; nothing of the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Haste {
+    /// The fewest members that were heard of any answer.
+    pub(super) voted: u32,
+    /// Of so many.
+    pub(super) members: u32,
+}
+
+impl Haste {
+    /// `None` when every vote was decided.
+    pub(super) fn of(answers: &[PredictReply]) -> Option<Self> {
+        let hasty = answers.iter().filter(|it| it.cut_short);
+        let least = hasty.min_by_key(|it| it.voted)?;
+        Some(Self { voted: least.voted, members: least.members })
+    }
+}
+
 /// The shape of an output of so many answers.
 pub(super) fn shape(output: Output, answers: usize, classes: usize) -> Vec<i64> {
     let mut shape = vec![signed(answers)];
@@ -147,6 +168,16 @@ pub(super) fn put(
     classes: usize,
     raw: bool,
 ) {
+    if let Some(Haste { voted, members }) = Haste::of(answers) {
+        let parameter = |choice| InferParameter { parameter_choice: Some(choice) };
+        let count = |count: u32| parameter(ParameterChoice::Int64Param(i64::from(count)));
+        let said = [
+            ("cut_short", parameter(ParameterChoice::BoolParam(true))),
+            ("voted", count(voted)),
+            ("members", count(members)),
+        ];
+        response.parameters.extend(said.map(|(name, it)| (name.to_owned(), it)));
+    }
     for &output in outputs {
         let values = output.values(answers, classes);
         let contents = if raw {
@@ -200,6 +231,24 @@ mod tests {
     fn what_the_gate_says_is_one_vote_for_the_background() {
         let shares = Output::Probabilities.values(&answers(), 2);
         assert_eq!(shares, Values::Numbers(vec![0.25, 0.75, 1.0, 0.0]));
+    }
+
+    #[test]
+    fn haste_is_said_and_nothing_is_said_without() {
+        let mut response = ModelInferResponse::default();
+        put(&mut response, &[Output::Label], &answers(), 2, true);
+        assert!(response.parameters.is_empty());
+        let [mut vote, gate] = answers();
+        (vote.cut_short, vote.voted, vote.members) = (true, 2, 7);
+        put(&mut response, &[Output::Label], &[gate, vote], 2, true);
+        let choices: Vec<_> = response
+            .parameters
+            .iter()
+            .map(|(name, it)| (&**name, it.parameter_choice.clone().unwrap()))
+            .collect();
+        let count = ParameterChoice::Int64Param;
+        let yes = ParameterChoice::BoolParam(true);
+        assert_eq!(choices, [("cut_short", yes), ("members", count(7)), ("voted", count(2))]);
     }
 
     #[test]

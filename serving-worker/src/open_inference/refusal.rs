@@ -149,9 +149,14 @@ pub(crate) enum RequestError {
         /// What to do.
         instead: &'static str,
     },
-    /// A `timeout` that is none.
-    #[error("`timeout` is {value}; it must be a whole number of microseconds")]
-    Timeout {
+    /// A `timeout` or a `priority` that is none.
+    #[error(
+        "`{name}` is {value}; it must be a whole number{}",
+        if *name == "timeout" { " of microseconds" } else { ", 1 the most urgent" }
+    )]
+    Whole {
+        /// Which parameter.
+        name: &'static str,
         /// What was said.
         value: String,
     },

@@ -13,10 +13,10 @@ use proto::inference::{
 use serde_json::{Value, json};
 
 use super::{
-    infer::Answered,
-    outputs::{Values, shape},
+    outputs::{Haste, Values, shape},
     request::Asked,
 };
+use crate::answer::Answered;
 
 /// Where the JSON of a body ends.
 pub(super) const HEADER_LENGTH: HeaderName =
@@ -24,7 +24,7 @@ pub(super) const HEADER_LENGTH: HeaderName =
 
 /// The answer to `asked`; `binary` says it for each of its outputs.
 pub(super) fn inferred(asked: &Asked, answered: &Answered, binary: &[bool]) -> Response {
-    let classes = answered.classes();
+    let classes = answered.classes;
     let mut behind = Vec::new();
     let outputs: Vec<Value> = asked
         .outputs
@@ -53,10 +53,13 @@ pub(super) fn inferred(asked: &Asked, answered: &Answered, binary: &[bool]) -> R
         })
         .collect();
     let mut message = json!({
-        "model_name": answered.served.wanted.task,
-        "model_version": answered.version(),
+        "model_name": answered.task,
+        "model_version": answered.revision.to_string(),
         "outputs": outputs,
     });
+    if let Some(Haste { voted, members }) = Haste::of(&answered.answers) {
+        message["parameters"] = json!({ "cut_short": true, "voted": voted, "members": members });
+    }
     if !asked.id.is_empty() {
         message["id"] = json!(asked.id);
     }

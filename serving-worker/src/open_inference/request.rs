@@ -13,7 +13,7 @@ use super::{
     refusal::RequestError,
     tensor::{self, Datatype, Shape},
 };
-use crate::answer::shortened;
+use crate::{answer::shortened, urgency::Urgency};
 
 /// What a client asks, whichever way it came.
 #[derive(Debug, PartialEq)]
@@ -26,6 +26,7 @@ pub(super) struct Asked {
     pub(super) id: String,
     /// Microseconds after which the answer is of no use.
     pub(super) timeout_us: Option<u64>,
+    pub(super) urgency: Urgency,
     pub(super) width: usize,
     /// Row-major.
     pub(super) values: Vec<f32>,
@@ -69,9 +70,10 @@ pub(super) fn parse(message: ModelInferRequest) -> Result<(Asked, bool), Request
         refuse_classification(output.parameters.keys())?;
     }
     let outputs = Output::chosen(outputs.iter().map(|it| &*it.name))?;
-    let timeout_us = timeout(&parameters)?;
+    let timeout_us = whole("timeout", &parameters)?.filter(|&us| us != 0);
+    let urgency = Urgency::of_priority(whole("priority", &parameters)?.unwrap_or(0));
     let (model, version, width) = (model_name, model_version, shape.width);
-    Ok((Asked { model, version, id, timeout_us, width, values, outputs }, raw))
+    Ok((Asked { model, version, id, timeout_us, urgency, width, values, outputs }, raw))
 }
 
 /// The one input has one name.
@@ -101,20 +103,23 @@ pub(super) fn refuse_classification<'a>(
     Ok(())
 }
 
-/// The parameter `timeout`; 0 is none, as it is to Triton.
-fn timeout(parameters: &BTreeMap<String, InferParameter>) -> Result<Option<u64>, RequestError> {
-    let Some(parameter) = parameters.get("timeout") else { return Ok(None) };
-    let (us, value) = match &parameter.parameter_choice {
-        Some(ParameterChoice::Int64Param(us)) => (u64::try_from(*us).ok(), us.to_string()),
-        Some(ParameterChoice::Uint64Param(us)) => (Some(*us), us.to_string()),
+/// A parameter that is a whole number; 0 is as good as none, as it is to Triton.
+fn whole(
+    name: &'static str,
+    parameters: &BTreeMap<String, InferParameter>,
+) -> Result<Option<u64>, RequestError> {
+    let Some(parameter) = parameters.get(name) else { return Ok(None) };
+    let (whole, value) = match &parameter.parameter_choice {
+        Some(ParameterChoice::Int64Param(it)) => (u64::try_from(*it).ok(), it.to_string()),
+        Some(ParameterChoice::Uint64Param(it)) => (Some(*it), it.to_string()),
         Some(ParameterChoice::StringParam(text)) => (None, format!("{:?}", shortened(text))),
         Some(ParameterChoice::BoolParam(it)) => (None, it.to_string()),
-        Some(ParameterChoice::DoubleParam(us)) => (None, us.to_string()),
+        Some(ParameterChoice::DoubleParam(it)) => (None, it.to_string()),
         None => (None, "empty".to_owned()),
     };
-    match us {
-        Some(us) => Ok((us != 0).then_some(us)),
-        None => Err(RequestError::Timeout { value }),
+    match whole {
+        Some(whole) => Ok(Some(whole)),
+        None => Err(RequestError::Whole { name, value }),
     }
 }
 
@@ -159,7 +164,7 @@ mod tests {
             ParameterChoice::BoolParam(true),
             ParameterChoice::DoubleParam(5.0),
         ] {
-            assert!(matches!(with_timeout(bad), Err(RequestError::Timeout { .. })));
+            assert!(matches!(with_timeout(bad), Err(RequestError::Whole { .. })));
         }
     }
 

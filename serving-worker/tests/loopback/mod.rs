@@ -16,6 +16,7 @@ use std::{
 use models::{
     ClassId, Ensemble, Family, Member, Model, Parts, Preparation, Schema, Voting, Weighted,
     member::Linear,
+    synthetic::{self, Numbers, Shape},
 };
 use proto::v1::{
     self,
@@ -230,6 +231,7 @@ pub fn config(dir: &Path) -> Config {
         insecure: false,
         token: TOKEN.to_owned(),
         orphan_wait: Duration::from_secs(60),
+        grace: Duration::ZERO,
     }
 }
 
@@ -274,6 +276,11 @@ impl Worker {
     pub async fn stop(self) -> Exit {
         self.drain.ask();
         self.running.await.unwrap().unwrap()
+    }
+
+    /// Tells it to stop and does not wait.
+    pub fn ask_to_stop(&self) {
+        self.drain.ask();
     }
 
     /// How it ended of itself.
@@ -369,12 +376,17 @@ impl Node {
             device: "pi".to_owned(),
             has_orders: true,
             tasks: Vec::new(),
+            routes: Vec::new(),
         }
     }
 
     pub async fn order(&self, tasks: Vec<v1::Assignment>) {
+        self.order_routes(tasks, Vec::new()).await;
+    }
+
+    pub async fn order_routes(&self, tasks: Vec<v1::Assignment>, routes: Vec<v1::Route>) {
         let orders = Self::introduction(&self.scheduler, &self.token);
-        self.orders.send(v1::Assignments { tasks, ..orders }).await.unwrap();
+        self.orders.send(v1::Assignments { tasks, routes, ..orders }).await.unwrap();
     }
 
     /// The next report, or how the line ended.
@@ -418,9 +430,51 @@ pub fn order(generation: u64, revision: u64, digest: &[u8]) -> v1::Assignment {
         digest: digest.to_vec().into(),
         members: vec![0],
         gated: false,
+        fallback: String::new(),
     }
 }
 
 pub fn sample() -> v1::PredictRequest {
     v1::PredictRequest { task: "kitchen".to_owned(), features: SAMPLE.to_vec() }
+}
+
+/// Four classes, and as many members as are asked for that compare a sample with `rows` rows each and
+/// seldom agree: they know nothing.
+pub fn slow_ensemble(members: usize, rows: usize) -> Ensemble {
+    let width = SLOW_WIDTH;
+    let shape = Shape { width, classes: 4, rows, ..Shape::SMALL };
+    let numbers = &mut Numbers::new(7);
+    let mut member = || Weighted {
+        weight: 1.0,
+        member: Member {
+            family: Family::Knn,
+            preparation: 0,
+            model: synthetic::model(Family::Knn, shape, numbers),
+        },
+    };
+    let names = |prefix: &str, of: usize| (0..of).map(|at| format!("{prefix}-{at}")).collect();
+    Ensemble::new(Parts {
+        schema: Schema::new(names("f", width), names("class", 4), None).unwrap(),
+        preparations: vec![Preparation::default()],
+        gate: None,
+        members: (0..members).map(|_| member()).collect(),
+        voting: Voting::default(),
+    })
+    .unwrap()
+}
+
+pub const SLOW_WIDTH: usize = 64;
+
+/// Lays a bundle into the folder of a worker that is not running, and gives its digest: no network is
+/// needed for it.
+pub fn lay(dir: &Path, ensemble: &Ensemble) -> Vec<u8> {
+    let bytes = models::bundle::encode(ensemble);
+    let blobs = store::blobs::Blobs::open(dir.join("bundles"), 1 << 30).unwrap();
+    blobs.put(&bytes).unwrap().to_vec()
+}
+
+/// An order of all members of the bundle of `digest` for `task`.
+pub fn order_of(task: &str, members: u32, digest: &[u8]) -> v1::Assignment {
+    let members = (0..members).collect();
+    v1::Assignment { task: task.to_owned(), members, ..order(1, 1, digest) }
 }

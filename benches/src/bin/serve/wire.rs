@@ -51,7 +51,7 @@ impl Method {
             Self::Predict => v1::PredictRequest { task, features: values }.encode_to_vec(),
             Self::Batch => {
                 let width = u32::try_from(width)?;
-                v1::PredictBatchRequest { task, width, values }.encode_to_vec()
+                v1::PredictBatchRequest { task, width, values, revision: 0 }.encode_to_vec()
             }
             Self::Infer => {
                 let shape = vec![i64::try_from(values.len() / width)?, i64::try_from(width)?];

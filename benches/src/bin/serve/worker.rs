@@ -131,6 +131,7 @@ impl Node {
             digest: order.digest.to_vec().into(),
             members: order.members.clone(),
             gated: order.gated,
+            fallback: String::new(),
         });
         let message = said(tasks.collect(), true);
         runtime.block_on(async {
@@ -163,5 +164,6 @@ fn said(tasks: Vec<v1::Assignment>, has_orders: bool) -> v1::Assignments {
         device: "bench".to_owned(),
         has_orders,
         tasks,
+        routes: Vec::new(),
     }
 }

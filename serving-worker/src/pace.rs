@@ -1,0 +1,97 @@
+//! How long an answer of a revision takes here, measured; and whether it is worth leaving the thread
+//! that reads requests for it.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
+
+/// Work up to this is done where the request was read. To go to another thread and back costs some
+/// ten microseconds; to stay holds up whatever else that thread would have read.
+const HERE_MAX: Duration = Duration::from_micros(500);
+/// A new answer moves the mean by this part of the difference.
+const PART: u64 = 16;
+
+/// The mean time of an answer, newer ones counting more.
+///
+/// Threads add to it without waiting for each other: one of two that come at the same moment may be
+/// lost, which a mean does not mind.
+#[derive(Debug)]
+pub(crate) struct Pace(AtomicU64);
+
+/// Where something is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Where {
+    /// On the thread that read the request.
+    Here,
+    /// On the floor, when it has its turn.
+    Floor,
+}
+
+impl Pace {
+    /// Begins with what was measured before it served.
+    pub(crate) fn new(answer: Duration) -> Self {
+        Self(AtomicU64::new(nanos(answer)))
+    }
+
+    /// `answers` took `time` together.
+    pub(crate) fn add(&self, answers: u64, time: Duration) {
+        let Some(new) = nanos(time).checked_div(answers) else { return };
+        let mean = self.0.load(Relaxed);
+        let moved = if mean < new {
+            mean.saturating_add((new - mean).div_ceil(PART))
+        } else {
+            mean - (mean - new) / PART
+        };
+        self.0.store(moved, Relaxed);
+    }
+
+    /// How long so many answers take, one after the other.
+    pub(crate) fn of(&self, answers: u64) -> Duration {
+        Duration::from_nanos(self.0.load(Relaxed).saturating_mul(answers))
+    }
+}
+
+/// Where work of this length is done.
+pub(crate) fn place(work: Duration) -> Where {
+    if work <= HERE_MAX { Where::Here } else { Where::Floor }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_is_short_stays_and_what_turned_long_leaves() {
+        let pace = Pace::new(Duration::from_micros(20));
+        assert_eq!(place(pace.of(1)), Where::Here);
+        assert_eq!(place(pace.of(25)), Where::Here);
+        assert_eq!(place(pace.of(26)), Where::Floor, "many short ones are long together");
+        (0..100).for_each(|_| pace.add(1, Duration::from_millis(3)));
+        assert_eq!(place(pace.of(1)), Where::Floor);
+        (0..200).for_each(|_| pace.add(10, Duration::from_micros(100)));
+        assert_eq!(place(pace.of(1)), Where::Here);
+        pace.add(0, Duration::from_secs(9));
+        assert_eq!(place(pace.of(1)), Where::Here, "no answers say nothing");
+        assert_eq!(place(Pace::new(Duration::MAX).of(u64::MAX)), Where::Floor);
+    }
+
+    proptest! {
+        #[test]
+        fn a_mean_moves_towards_what_was_measured_and_never_beyond(
+            from in 0_u64..1 << 40, to in 0_u64..1 << 40,
+        ) {
+            let pace = Pace::new(Duration::from_nanos(from));
+            pace.add(1, Duration::from_nanos(to));
+            let now = u64::try_from(pace.of(1).as_nanos()).unwrap();
+            prop_assert!(from.min(to) <= now && now <= from.max(to));
+            prop_assert!(now.abs_diff(to) <= from.abs_diff(to));
+        }
+    }
+}
