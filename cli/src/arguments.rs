@@ -91,6 +91,8 @@ pub(crate) enum Command {
     /// Say what an answer should have been.
     #[command(subcommand)]
     Feedback(command::feedback::Command),
+    /// See how an answer came about: what each member said, and where the time went.
+    Explain(command::explain::Options),
     /// See the devices of the fleet.
     #[command(subcommand)]
     Device(command::device::Command),
@@ -135,6 +137,7 @@ impl Command {
             | Self::Predict(_)
             | Self::Evaluate(_)
             | Self::Feedback(_)
+            | Self::Explain(_)
             | Self::Device(_)
             | Self::Placement(_)
             | Self::Model(_)
@@ -172,6 +175,7 @@ mod tests {
             "predict kitchen --input a.csv -o json",
             "-o json evaluate kitchen a.csv --label label",
             "feedback send 00112233445566778899aabbccddeeff blender",
+            "explain 00112233445566778899aabbccddeeff --replay",
             "placement explain kitchen --scheduler http://pi:7400",
             "model rollback kitchen 3",
             "events --follow --task kitchen",

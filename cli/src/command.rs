@@ -5,6 +5,7 @@ pub(crate) mod data;
 pub(crate) mod device;
 pub(crate) mod evaluate;
 pub(crate) mod events;
+pub(crate) mod explain;
 pub(crate) mod feedback;
 pub(crate) mod model;
 pub(crate) mod placement;

@@ -77,6 +77,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Train(command) => return asked(command::train::run(command, &call)).await,
         Command::Predict(options) => return asked(command::predict::run(options, &call)).await,
         Command::Evaluate(options) => return asked(command::evaluate::run(options, &call)).await,
+        Command::Explain(options) => return asked(command::explain::run(options, &call)).await,
         Command::Feedback(command) => return asked(command::feedback::run(command, &call)).await,
         Command::Device(command) => return asked(command::device::run(command, &call)).await,
         Command::Placement(command) => return asked(command::placement::run(command, &call)).await,

@@ -1,6 +1,6 @@
 //! `sensemble feedback`: what answers should have been.
 
-use client::Predictor;
+use client::{ClientError, Predictor};
 use proto::v1;
 use serde_json::{Value, json};
 use tonic::Code;
@@ -46,7 +46,8 @@ pub(crate) async fn run(command: Command, call: &Call) -> Result<Outcome, Failur
                 Some(address) => vec![address],
                 None => addresses(task.as_deref().unwrap_or(""), call).await?,
             };
-            let reply = send(&id, &class, &addresses).await?;
+            let correct = async |it: Predictor| it.correct(id.clone().into(), &class).await;
+            let reply = first(&addresses, "the correction was refused", correct).await?;
             told(&prediction_id, &class, &reply, call)
         }
         Command::List { task } => list_all(&task, call).await,
@@ -54,7 +55,7 @@ pub(crate) async fn run(command: Command, call: &Call) -> Result<Outcome, Failur
 }
 
 /// The bytes of an id as it was printed.
-fn parse(text: &str) -> Result<Vec<u8>, Failure> {
+pub(super) fn parse(text: &str) -> Result<Vec<u8>, Failure> {
     let id = runtime::secret::unhex(text.trim()).filter(|id| id.len() == ID_BYTES);
     id.ok_or_else(|| {
         Failure::usage(format!("{text:?} is not a prediction id"))
@@ -64,7 +65,7 @@ fn parse(text: &str) -> Result<Vec<u8>, Failure> {
 
 /// Where the answer may have been given: where the task is served now, then anywhere else, since
 /// it may have moved.
-async fn addresses(task: &str, call: &Call) -> Result<Vec<String>, Failure> {
+pub(super) async fn addresses(task: &str, call: &Call) -> Result<Vec<String>, Failure> {
     let doing = || "the devices that may have answered are not known".to_owned();
     let admin = call.admin().await.doing(doing)?;
     let mut addresses = found::addresses(&admin.placements(task).await.doing(doing)?);
@@ -81,24 +82,28 @@ async fn addresses(task: &str, call: &Call) -> Result<Vec<String>, Failure> {
     Ok(addresses)
 }
 
-/// Tells one after the other, until one knows the answer.
-async fn send(id: &[u8], class: &str, addresses: &[String]) -> Result<v1::CorrectReply, Failure> {
+/// Asks one after the other, until one knows the answer.
+pub(super) async fn first<T>(
+    addresses: &[String],
+    refused: &'static str,
+    ask: impl AsyncFn(Predictor) -> Result<T, ClientError>,
+) -> Result<T, Failure> {
     let mut away = Vec::new();
     for address in addresses {
         let asked = match Predictor::connect(address).await {
-            Ok(predictor) => predictor.correct(id.to_vec().into(), class).await,
+            Ok(predictor) => ask(predictor).await,
             Err(error) => Err(error),
         };
         match asked {
             Ok(reply) => return Ok(reply),
             Err(error) if error.is_not_found() => {}
             Err(error) if error.code() == Code::Unavailable => away.push(address.as_str()),
-            Err(error) => return Err(error).doing(|| "the correction was refused".to_owned()),
+            Err(error) => return Err(error).doing(|| refused.to_owned()),
         }
     }
     if away.is_empty() {
         return Err(Failure::not_found("no device knows this prediction id")
-            .hint("answers are remembered for a while only: predict again and correct that"));
+            .hint("answers are remembered for a while only: predict again and use that one's"));
     }
     Err(Failure::new(format!("nobody answers at {}", away.join(", ")))
         .hint("the device that gave the answer may be away: try again when it is back"))
