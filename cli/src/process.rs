@@ -1,5 +1,6 @@
 //! The processes of Sensemble, each a command of the one binary.
 
+pub(crate) mod broker;
 pub(crate) mod node;
 pub(crate) mod scheduler;
 pub(crate) mod serving_worker;

@@ -45,6 +45,8 @@ pub(crate) struct Config {
     pub(crate) insecure: bool,
     /// The place with its own network that this machine stands in.
     pub(crate) site: String,
+    /// The broker at which serving workers answer, if any.
+    pub(crate) mqtt: Option<String>,
     /// The program that the children are started from.
     pub(crate) program: PathBuf,
     /// The devices of a lab; one node with the whole machine when absent.
@@ -196,6 +198,7 @@ impl Everything {
                 config.site.clone().into(),
             ],
             insecure: config.insecure,
+            mqtt: None,
             log: Log::new(&config.data_dir.join("logs"), "scheduler"),
             stop_max: SCHEDULER_STOP_MAX,
         };

@@ -27,8 +27,25 @@ pub struct Config {
     pub memory_bytes: Option<u64>,
     /// Whether plaintext beyond loopback is accepted.
     pub insecure: bool,
+    /// The broker at which the serving worker answers, if any.
+    pub mqtt: Option<Mqtt>,
     /// The program that workers are started from: the one binary of Sensemble.
     pub program: PathBuf,
+}
+
+/// The broker at which the serving worker answers.
+#[derive(Clone)]
+pub struct Mqtt {
+    /// Its address, which may hold a password.
+    pub url: String,
+    /// What a serving worker that was told so writes of it.
+    pub told: String,
+}
+
+impl std::fmt::Debug for Mqtt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.told)
+    }
 }
 
 /// Why a node cannot start as it was told to.
@@ -107,6 +124,7 @@ mod tests {
             cpu_cores: None,
             memory_bytes: None,
             insecure: false,
+            mqtt: None,
             program: PathBuf::from("sensemble"),
         }
     }

@@ -547,6 +547,7 @@ pub(crate) mod tests {
             members: vec![0, 2],
             gated: true,
             fallback: String::new(),
+            input: "{}".to_owned(),
         };
         ordered.serving.insert("t".to_owned(), serve);
         begun.foreman.ask(Obey(ordered.clone())).await.unwrap();

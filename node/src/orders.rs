@@ -66,6 +66,9 @@ pub(crate) struct Serve {
     /// The class to answer when nobody could be heard in time; empty: there is none.
     #[serde(default)]
     pub(crate) fallback: String,
+    /// How raw samples become features; the serving worker reads it.
+    #[serde(default)]
+    pub(crate) input: String,
 }
 
 /// Train this.
@@ -143,6 +146,7 @@ impl Orders {
                 members: ordered.members,
                 gated: ordered.gated,
                 fallback: ordered.fallback,
+                input: ordered.input,
             };
             if serving.insert(task.clone(), serve).is_some() {
                 return Err(OrdersError::Twice { what: "task", name: task });
@@ -211,6 +215,7 @@ impl Orders {
             members: serve.members.clone(),
             gated: serve.gated,
             fallback: serve.fallback.clone(),
+            input: serve.input.clone(),
         };
         self.serving.iter().map(assign).collect()
     }
@@ -268,6 +273,7 @@ mod tests {
             members: vec![0, 63],
             gated: true,
             fallback: "idle".to_owned(),
+            input: String::new(),
         }
     }
 

@@ -49,6 +49,8 @@ struct Card {
     http: SocketAddr,
     metrics: SocketAddr,
     token: String,
+    #[serde(default)]
+    mqtt: Option<String>,
 }
 
 /// Where the serving worker of a node answers: the node's `addresses.json`.
@@ -179,8 +181,9 @@ impl Keeper {
         let fits = placed.iter().all(|(told, has)| {
             told.ip() == has.ip() && (told.port() == 0 || told.port() == has.port())
         });
+        let broker = config.mqtt.as_ref().map(|it| &it.told) == card.mqtt.as_ref();
         let program = fs::canonicalize(&config.program).ok();
-        if fits && fs::read_link(format!("/proc/{}/exe", card.pid)).ok() == program {
+        if fits && broker && fs::read_link(format!("/proc/{}/exe", card.pid)).ok() == program {
             tracing::info!(pid = card.pid, grpc = %card.grpc, "serving worker adopted");
             return Some(Worker { card, process, child: None });
         }
@@ -247,6 +250,13 @@ impl Keeper {
         if config.insecure {
             command.arg("--insecure");
         }
+        // In the environment, because the address may hold a password.
+        match &config.mqtt {
+            None => command.env_remove("SENSEMBLE_MQTT"),
+            Some(mqtt) => command
+                .args(["--site", &config.site, "--device", &config.device])
+                .env("SENSEMBLE_MQTT", &mqtt.url),
+        };
         let mut child = command.spawn().map_err(start_error)?;
         let process = Process::hold(child.id().unwrap_or_default()).map_err(start_error)?;
         let answers = async {

@@ -149,6 +149,7 @@ pub(crate) mod tests {
             cpu_cores: None,
             memory_bytes: None,
             insecure: false,
+            mqtt: None,
             program,
         }
     }

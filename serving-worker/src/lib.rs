@@ -11,6 +11,8 @@
 //!                    bundles            corrections (grpc) ─▶ outbox ─▶ forwarder ─▶ scheduler
 //! ```
 //!
+//! Where a broker is named, [`mqtt`] takes samples and corrections there, too.
+//!
 //! [`run`] is the process; the rest is for its own use.
 
 mod service;
@@ -20,6 +22,7 @@ mod doorway;
 mod grpc;
 mod http;
 mod metrics;
+pub mod mqtt;
 mod open_inference;
 
 mod engine;

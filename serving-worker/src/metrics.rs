@@ -3,14 +3,22 @@
 
 use std::{
     fmt::{Display, Write as _},
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use models::Stage;
 
 use crate::{
-    admission::IN_FLIGHT_MAX, answer::Desk, correction::Corrections, forwarder::Counts,
-    meter::Meter, served::Served,
+    admission::IN_FLIGHT_MAX,
+    answer::Desk,
+    correction::Corrections,
+    forwarder::Counts,
+    meter::{Meter, Requests},
+    mqtt,
+    served::Served,
 };
 
 /// Where the numbers come from.
@@ -19,6 +27,8 @@ pub(crate) struct Numbers {
     pub(crate) desk: Arc<Desk>,
     pub(crate) corrections: Arc<Corrections>,
     pub(crate) forwarded: Arc<Counts>,
+    /// Where a broker is named.
+    pub(crate) mqtt: Option<Arc<mqtt::Counts>>,
 }
 
 /// One page of text, written metric by metric.
@@ -91,6 +101,7 @@ impl Numbers {
         for (task, served) in &tasks {
             page.sample("task_members", &format!("{{task=\"{task}\"}}"), served.members);
         }
+        requests(&mut page, &tasks);
         self.worker(&mut page);
         page.0
     }
@@ -154,7 +165,10 @@ impl Numbers {
     }
 
     fn worker(&self, page: &mut Page) {
-        let Self { desk, corrections, forwarded } = self;
+        let Self { desk, corrections, forwarded, mqtt } = self;
+        if let Some(bytes) = crate::control::resident_bytes() {
+            page.single("resident_bytes", "gauge", "Memory that this process keeps.", bytes);
+        }
         let waiting = corrections.outbox().waiting();
         let unkept = desk.unkept.load(Relaxed) + desk.receipts().lost();
         page.single("requests_in_flight", "gauge", "Requests in flight.", desk.in_flight());
@@ -215,7 +229,31 @@ impl Numbers {
             "Batches of corrections that were not taken and are sent again.",
             forwarded.failures.load(Relaxed),
         );
+        for (name, kind, help, value) in mqtt.iter().flat_map(|counts| counts.all()) {
+            page.single(name, kind, help, value);
+        }
     }
+}
+
+/// What became of requests, of one sample or of many: where their time went.
+fn requests(page: &mut Page, tasks: &[(String, &Served)]) {
+    let each = |page: &mut Page, name: &str, help: &str, value: &dyn Fn(&Requests) -> String| {
+        page.metric(name, "counter", help);
+        for (task, served) in tasks {
+            page.sample(name, &format!("{{task=\"{task}\"}}"), value(served.meter.requests()));
+        }
+    };
+    let ns = |count: &AtomicU64| seconds(count.load(Relaxed) / 1_000);
+    each(page, "requests_total", "Requests answered.", &|it| it.count.load(Relaxed).to_string());
+    each(
+        page,
+        "request_queue_seconds_total",
+        "From when requests were read until they were begun.",
+        &|it| ns(&it.queue_ns),
+    );
+    each(page, "request_compute_seconds_total", "From then until they were answered.", &|it| {
+        ns(&it.compute_ns)
+    });
 }
 
 /// Microseconds as seconds, exactly.

@@ -12,6 +12,9 @@ use proto::{parse, v1};
 /// Most tasks of one worker, and most generations that it remembers.
 pub(crate) const TASKS_MAX: usize = 1024;
 
+/// Longest description of raw input: a name for each of the most channels of a window.
+const INPUT_BYTES_MAX: usize = 1 << 20;
+
 /// Serve these members of this revision of this task.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Wanted {
@@ -25,6 +28,10 @@ pub(crate) struct Wanted {
     /// The class to answer when nobody could be heard in time; empty: there is none.
     #[serde(default)]
     pub(crate) fallback: String,
+    /// How raw samples become features, as JSON; empty when that is not known here. Read by those
+    /// who take raw samples.
+    #[serde(default)]
+    pub(crate) input: String,
 }
 
 /// Why an order cannot be understood.
@@ -57,6 +64,16 @@ pub(crate) enum OrderError {
         #[source]
         source: parse::ParseError,
     },
+    /// A description of raw input without end.
+    #[error(
+        "task {task}: its input is described by {bytes} bytes; at most {INPUT_BYTES_MAX} are read"
+    )]
+    Input {
+        /// The task.
+        task: String,
+        /// How many.
+        bytes: usize,
+    },
     /// The same task twice.
     #[error("task {task} stands twice in the orders")]
     Twice {
@@ -82,13 +99,16 @@ pub(crate) fn parse(assignments: Vec<v1::Assignment>) -> Result<Vec<Wanted>, Ord
     }
     let mut orders = BTreeMap::new();
     for assignment in assignments {
-        let v1::Assignment { task, generation, revision, digest, members, gated, fallback } =
+        let v1::Assignment { task, generation, revision, digest, members, gated, fallback, input } =
             assignment;
         if task.is_empty()
             || models::schema::NAME_BYTES_MAX < task.len()
             || task.chars().any(char::is_control)
         {
             return Err(OrderError::Name { name: task });
+        }
+        if INPUT_BYTES_MAX < input.len() {
+            return Err(OrderError::Input { task, bytes: input.len() });
         }
         let field = |source| OrderError::Field { task: task.clone(), source };
         let digest = parse::digest(&digest).map_err(field)?;
@@ -99,8 +119,16 @@ pub(crate) fn parse(assignments: Vec<v1::Assignment>) -> Result<Vec<Wanted>, Ord
         if models::schema::NAME_BYTES_MAX < fallback.len() {
             return Err(OrderError::Fallback { task });
         }
-        let wanted =
-            Wanted { task: task.clone(), generation, revision, digest, subset, gated, fallback };
+        let wanted = Wanted {
+            task: task.clone(),
+            generation,
+            revision,
+            digest,
+            subset,
+            gated,
+            fallback,
+            input,
+        };
         if orders.insert(task.clone(), wanted).is_some() {
             return Err(OrderError::Twice { task });
         }
@@ -225,6 +253,7 @@ mod tests {
             subset: Subset(1),
             gated: false,
             fallback: String::new(),
+            input: String::new(),
         }
     }
 
@@ -282,6 +311,7 @@ mod tests {
             members: vec![0],
             gated: false,
             fallback: String::new(),
+            input: String::new(),
         };
         assert_eq!(parse(vec![good()]), Ok(vec![wanted("a", 1)]));
         let wrong = |change: fn(&mut v1::Assignment)| {

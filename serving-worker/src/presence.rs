@@ -20,6 +20,9 @@ pub struct Presence {
     pub metrics: SocketAddr,
     /// Who has this may give it orders.
     pub token: String,
+    /// The broker that it answers at, as [`told`](crate::mqtt::Place::told).
+    #[serde(default)]
+    pub mqtt: Option<String>,
 }
 
 /// Why a worker may not use a folder.
@@ -119,6 +122,7 @@ mod tests {
             http: address,
             metrics: address,
             token: "secret".to_owned(),
+            mqtt: None,
         };
         hold.announce(&presence).unwrap();
         let path = dir.path().join("serving.json");

@@ -112,6 +112,7 @@ mod tests {
             subset: Subset(u64::MAX),
             gated: true,
             fallback: "idle".to_owned(),
+            input: "{}".to_owned(),
         };
         let mut remembered = Remembered::default();
         remembered.orders.obey(vec![wanted.clone()]);

@@ -109,6 +109,7 @@ pub(crate) mod tests {
                 subset,
                 gated,
                 fallback: String::new(),
+                input: String::new(),
             },
             task: Arc::from("kitchen"),
             asking: ensemble.asking(subset).unwrap(),

@@ -38,6 +38,7 @@ use crate::{
     identity::Ids,
     intake::Intake,
     metrics::Numbers,
+    mqtt,
     open_inference::{self, grpc::OpenGrpc},
     presence::{Hold, Presence, PresenceError},
     refused,
@@ -102,6 +103,8 @@ pub struct Config {
     pub orphan_wait: Duration,
     /// How long it goes on answering after it was told to stop and has said that it does not serve.
     pub grace: Duration,
+    /// The broker that it answers at, if any.
+    pub mqtt: Option<mqtt::Place>,
 }
 
 /// Why a serving worker did not run.
@@ -206,6 +209,7 @@ pub async fn run(config: Config, drain: Drain) -> Result<Exit, RunError> {
         http: http_listener.local_addr()?,
         metrics: metrics_listener.local_addr()?,
         token: config.token.clone(),
+        mqtt: config.mqtt.as_ref().map(mqtt::Place::told),
     };
 
     let snapshot = Snapshot::default();
@@ -241,11 +245,20 @@ pub async fn run(config: Config, drain: Drain) -> Result<Exit, RunError> {
     let explanations = Explanations::new(Arc::clone(&snapshot), Arc::clone(&corrections), blobs);
     let grpc = Grpc::new(Arc::clone(&desk), Arc::clone(&corrections), explanations, ending.clone());
     let open_grpc = OpenGrpc::new(Arc::clone(&desk), leaving.clone());
+    let counts = config.mqtt.is_some().then(Arc::default);
     let control =
         Control::new(&config.token, engine, snapshot, changed.subscribe(), outbox, ending.clone());
     let orphaned = control.orphaned(config.orphan_wait);
-    let numbers =
-        Numbers { desk: Arc::clone(&desk), corrections: Arc::clone(&corrections), forwarded };
+    let numbers = Numbers {
+        desk: Arc::clone(&desk),
+        corrections: Arc::clone(&corrections),
+        forwarded,
+        mqtt: counts.clone(),
+    };
+    let mqtt = config.mqtt.zip(counts).map(|(place, counts)| {
+        let parts = (Arc::clone(&desk), Arc::clone(&corrections));
+        mqtt::start(place, parts, changed.subscribe(), counts, ending.clone())
+    });
 
     let intake = Intake::default();
     let doors = Doors { desk: Arc::clone(&desk), intake: intake.clone() };
@@ -293,6 +306,9 @@ pub async fn run(config: Config, drain: Drain) -> Result<Exit, RunError> {
         }
         let _ended = http_server.await;
         let _ended = metrics_server.await;
+        if let Some(mqtt) = mqtt {
+            let _ended = mqtt.await;
+        }
     };
     let farewell = async {
         // Whoever watches our health has heard it by then; the watch would hold the server for ever.
@@ -468,6 +484,7 @@ mod tests {
             subset: Subset(1),
             gated: false,
             fallback: String::new(),
+            input: String::new(),
         };
         Obey { upstream: Upstream::default(), orders: Some(vec![wanted]), routes: BTreeMap::new() }
     }

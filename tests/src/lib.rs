@@ -7,9 +7,11 @@
 pub mod app;
 pub mod command;
 pub mod data;
+pub mod mosquitto;
 pub mod process;
 pub mod real;
 pub mod sensemble;
+pub mod sensor;
 pub mod skip;
 pub mod task;
 pub mod wait;
@@ -17,7 +19,9 @@ pub mod wait;
 pub use app::{App, StopOnDrop, admin};
 pub use command::{Outcome, program};
 pub use data::{Blobs, Row, Table};
+pub use mosquitto::Mosquitto;
 pub use sensemble::{START_MAX, Sensemble};
+pub use sensor::Sensor;
 pub use task::Task;
 
 pub use wait::{TRAIN_MAX, until};

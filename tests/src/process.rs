@@ -25,6 +25,21 @@ impl Process {
         }
     }
 
+    /// Makes it stand still, as a machine that is asleep.
+    pub fn stop(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn go_on(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.pid).expect("a process has an id");
+        kill_process(pid, signal).expect("it runs");
+    }
+
     /// Whether it still runs (a zombie does not).
     ///
     /// A killed process loses its environment first and its files, with their locks, a moment later;

@@ -17,7 +17,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("client", &["proto"]),
     ("scheduler", &["models", "proto", "runtime", "signals", "store"]),
     ("training-worker", &["models", "proto", "runtime"]),
-    ("serving-worker", &["models", "proto", "runtime", "store"]),
+    ("serving-worker", &["models", "proto", "runtime", "signals", "store"]),
     ("node", &["models", "proto", "runtime"]),
     (
         "sensemble",
@@ -33,7 +33,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "training-worker",
         ],
     ),
-    // Nobody ships these two: they may look everywhere.
+    // Nobody ships these: they may look everywhere.
     (
         "benches",
         &[

@@ -45,6 +45,16 @@ pub(crate) fn answers(program: &str, words: &[&str], packages: &[&str]) -> Resul
     }
 }
 
+/// Makes sure that `program` lies where programs of the system lie.
+///
+/// # Errors
+///
+/// As [`program`].
+pub(crate) fn lies_there(program: &str, packages: &[&str]) -> Result<(), String> {
+    let place = format!("/usr/sbin/{program}");
+    answers("test", &["-x", &place], packages).map_err(|reason| reason.replacen("test", program, 1))
+}
+
 /// Makes sure that Rust can build for `target`.
 ///
 /// # Errors

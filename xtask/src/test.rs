@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::{
-    golden, peers, step,
+    debian, golden, peers, step,
     tally::{Runner, Tally},
 };
 
@@ -31,6 +31,10 @@ pub(crate) fn run(mut tally: Tally) -> Result<bool, String> {
             (Runner::Libtest, step::cargo(&run))
         };
         tests.env("SENSEMBLE_BIN", &program).env("SENSEMBLE_SKIPPED", &skips);
+        // A story with a broker is skipped by its name where there is none.
+        if let Err(reason) = debian::lies_there("mosquitto", &["mosquitto"]) {
+            eprintln!("{reason}");
+        }
         match peers::python(peers::CLIENTS) {
             Ok(python) => tests.env("SENSEMBLE_CLIENTS", python),
             Err(reason) => tests.env("SENSEMBLE_CLIENTS_MISSING", reason),

@@ -46,6 +46,8 @@ pub(crate) struct Options {
     /// Accept plaintext from other machines: the network is yours alone.
     #[arg(long, env = "SENSEMBLE_INSECURE", value_parser = FalseyValueParser::new())]
     insecure: bool,
+    #[command(flatten)]
+    broker: super::broker::BrokerAddress,
     /// End when standard input ends.
     #[arg(long, hide = true)]
     parent_pipe: bool,
@@ -64,6 +66,7 @@ pub(crate) async fn run(options: Options, scheduler: String) -> Result<Exit, Fai
             Failure::usage("this machine has no host name").hint("give it one with --device")
         })?,
     };
+    let mqtt = options.broker.place(&options.site, &device, options.insecure)?;
     let config = node::Config {
         device,
         site: options.site,
@@ -76,6 +79,7 @@ pub(crate) async fn run(options: Options, scheduler: String) -> Result<Exit, Fai
         cpu_cores: options.cpu_cores,
         memory_bytes: options.memory_bytes,
         insecure: options.insecure,
+        mqtt: mqtt.map(|(url, place)| node::config::Mqtt { url, told: place.told() }),
         program: std::env::current_exe().doing(|| "cannot find this program".to_owned())?,
     };
     let drain = super::drain(options.parent_pipe)?;

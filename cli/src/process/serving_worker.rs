@@ -41,6 +41,14 @@ pub(crate) struct Options {
     /// whoever balances load over several workers needs as long to notice.
     #[arg(long, env = "SENSEMBLE_GRACE_MS", default_value_t = 100, value_name = "MS")]
     grace_ms: u64,
+    #[command(flatten)]
+    broker: super::broker::BrokerAddress,
+    /// The place with its own network that it stands in.
+    #[arg(long, env = "SENSEMBLE_SITE", default_value = "home")]
+    site: String,
+    /// The name of this device in the fleet.
+    #[arg(long, env = "SENSEMBLE_DEVICE", default_value = "device-1", value_name = "NAME")]
+    device: String,
 }
 
 /// Runs it until it is told to stop, or nobody needs it any more.
@@ -49,6 +57,7 @@ pub(crate) async fn run(options: Options) -> Result<Exit, Failure> {
         Failure::usage(format!("{TOKEN} is not set"))
             .hint("a serving worker is started by `sensemble node`, which sets it")
     })?;
+    let mqtt = options.broker.place(&options.site, &options.device, options.insecure)?;
     let config = serving_worker::Config {
         data_dir: options.data_dir,
         grpc: options.grpc,
@@ -58,6 +67,7 @@ pub(crate) async fn run(options: Options) -> Result<Exit, Failure> {
         token,
         orphan_wait: Duration::from_secs(options.orphan_wait_s),
         grace: Duration::from_millis(options.grace_ms),
+        mqtt: mqtt.map(|(_, place)| place),
     };
     let drain = super::drain(false)?;
     serving_worker::run(config, drain).await.doing(|| "the serving worker stopped".to_owned())

@@ -63,6 +63,8 @@ pub(super) struct Role {
     /// What it is told at every start.
     pub(super) words: Vec<OsString>,
     pub(super) insecure: bool,
+    /// The broker that it is told of, in its environment.
+    pub(super) mqtt: Option<String>,
     pub(super) log: Log,
     /// How long it may take to drain.
     pub(super) stop_max: Duration,
@@ -182,6 +184,7 @@ async fn once(role: &Role, more: Vec<OsString>, stop: &Drain) -> io::Result<Opti
     let mut command = Command::new(&role.program);
     command
         .args(&role.words)
+        .envs(role.mqtt.iter().map(|url| ("SENSEMBLE_MQTT", url)))
         .args(more)
         .arg("--parent-pipe")
         .stdin(Stdio::piped())
@@ -245,6 +248,7 @@ mod tests {
             program,
             words: vec!["thing".into()],
             insecure: false,
+            mqtt: None,
             log: Log::new(folder, "thing"),
             stop_max: Duration::from_secs(5),
         }

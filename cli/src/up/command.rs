@@ -36,6 +36,8 @@ pub(crate) struct Options {
     /// Accept plaintext from other machines: the network is yours alone.
     #[arg(long, env = "SENSEMBLE_INSECURE", value_parser = FalseyValueParser::new())]
     insecure: bool,
+    #[command(flatten)]
+    broker: crate::process::broker::BrokerAddress,
     /// End when standard input ends.
     #[arg(long, hide = true)]
     parent_pipe: bool,
@@ -44,7 +46,9 @@ pub(crate) struct Options {
 /// Runs everything until told to stop, and prints `ready` once it answers.
 #[expect(clippy::print_stdout, reason = "`ready` is what scripts wait for")]
 pub(crate) async fn run(options: Options, drain: Drain) -> Result<Exit, Failure> {
-    let Options { data_dir, listen, site, lab, insecure, parent_pipe } = options;
+    let Options { data_dir, listen, site, lab, insecure, broker, parent_pipe } = options;
+    // Said here rather than by each node later, when it is wrong.
+    let mqtt = broker.place(&site, "any", insecure)?.map(|(url, _)| url);
     let lab = match lab {
         None => None,
         Some(None) => Some(Fleet::paper_here()),
@@ -54,7 +58,7 @@ pub(crate) async fn run(options: Options, drain: Drain) -> Result<Exit, Failure>
         }
     };
     let program = std::env::current_exe().doing(|| "cannot find this program".to_owned())?;
-    let config = Config { data_dir, listen, insecure, site, program, lab };
+    let config = Config { data_dir, listen, insecure, site, mqtt, program, lab };
     let drain = if parent_pipe { drain.with_parent() } else { drain };
     let run = super::run(config, drain, |addresses| {
         let shown = serde_json::to_string(addresses).unwrap_or_default();

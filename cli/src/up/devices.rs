@@ -188,6 +188,7 @@ impl Plan {
             program: config.program.clone(),
             words,
             insecure: config.insecure,
+            mqtt: config.mqtt.clone(),
             log: Log::new(&config.data_dir.join("logs"), &format!("node-{}", self.name)),
             stop_max: NODES_STOP_MAX,
         };

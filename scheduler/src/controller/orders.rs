@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use kameo::message::{Context, Message};
 use proto::v1;
+use signals::{Input, Stretch as _};
 
 use super::Controller;
 use crate::{books::Books, jobs::State, registry::NextGeneration};
@@ -78,6 +79,7 @@ impl Controller {
                     members: proto::parse::members(placed.choice.subset),
                     gated: placed.choice.gated,
                     fallback: placed.choice.fallback.clone(),
+                    input: books.tasks.get(task).map_or_else(String::new, |it| raw(&it.task.input)),
                 }
             })
         });
@@ -127,5 +129,22 @@ impl Controller {
             peers: peers.collect(),
             routes: routes.take(ROUTES_MAX).collect(),
         }
+    }
+}
+
+/// How raw samples become features, for who takes them: windows only, so far.
+fn raw(input: &Input) -> String {
+    match input {
+        Input::Window(window) => {
+            let samples = |samples: usize| f64::from(u32::try_from(samples).unwrap_or(u32::MAX));
+            let said = serde_json::json!({
+                "kind": input.kind(), "channels": window.channels(), "rate_hz": window.rate_hz(),
+                "length_s": samples(window.length()) / window.rate_hz(),
+                "step_s": samples(window.step()) / window.rate_hz(),
+                "detail": window.detail().name(),
+            });
+            said.to_string()
+        }
+        Input::Features(_) | Input::Audio(_) | Input::Image(_) => String::new(),
     }
 }

@@ -232,6 +232,7 @@ pub fn config(dir: &Path) -> Config {
         token: TOKEN.to_owned(),
         orphan_wait: Duration::from_secs(60),
         grace: Duration::ZERO,
+        mqtt: None,
     }
 }
 
@@ -431,6 +432,7 @@ pub fn order(generation: u64, revision: u64, digest: &[u8]) -> v1::Assignment {
         members: vec![0],
         gated: false,
         fallback: String::new(),
+        input: String::new(),
     }
 }
 

@@ -132,6 +132,7 @@ impl Node {
             members: order.members.clone(),
             gated: order.gated,
             fallback: String::new(),
+            input: String::new(),
         });
         let message = said(tasks.collect(), true);
         runtime.block_on(async {
