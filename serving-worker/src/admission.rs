@@ -3,8 +3,8 @@
 //! Three bounds, each with its reason. **All in all**: so many requests and no more, however many
 //! connections. **Each task**: a part of what is free, so that a flood for one task leaves room for
 //! the first request of another, without a share set aside for tasks that nobody asks. **Time**: what
-//! would wait longer than it may, or than its caller does, is refused at once, with how long the work
-//! ahead of it takes as measured: to come back then is of use, to come back earlier is not.
+//! would wait longer than it may, or than half of what its caller does, is refused at once, with how
+//! long the work ahead of it takes as measured: to come back then is of use, to come back earlier is not.
 
 use std::time::Duration;
 
@@ -53,7 +53,9 @@ pub(crate) fn admit(crowd: Crowd, urgency: Urgency, left: Option<Duration>) -> R
         Urgency::Low => IN_FLIGHT_MAX / 2,
     };
     let crowded = TASK_PARTS * places.saturating_sub(all) <= of_task;
-    let late = WAIT_MAX < ahead || left.is_some_and(|left| left < ahead);
+    // Half of its caller's time: who is let in at the edge of it has its turn when it is too late, and
+    // under a flood nobody would be answered but the late.
+    let late = WAIT_MAX < ahead || left.is_some_and(|left| left / 2 < ahead);
     if crowded || late { Err(Shed { retry: retry(ahead) }) } else { Ok(()) }
 }
 
@@ -107,8 +109,8 @@ mod tests {
         let ahead = Duration::from_millis(300);
         let crowd = Crowd { all: 9, of_task: 8, ahead };
         assert_eq!(admit(crowd, Urgency::Usual, None), Ok(()));
-        assert_eq!(admit(crowd, Urgency::Usual, Some(ahead)), Ok(()));
-        let sooner = Some(Duration::from_millis(299));
+        assert_eq!(admit(crowd, Urgency::Usual, Some(2 * ahead)), Ok(()));
+        let sooner = Some(Duration::from_millis(599));
         assert_eq!(admit(crowd, Urgency::High, sooner), Err(Shed { retry: ahead }));
         let long = Crowd { ahead: Duration::from_secs(60), ..crowd };
         assert_eq!(admit(long, Urgency::High, None), Err(Shed { retry: RETRY.1 }));
