@@ -55,6 +55,8 @@ pub(crate) struct Gated {
     pub(crate) background: f64,
     /// Mean of gate and vote over the mean of the vote alone.
     pub(crate) ratio: f64,
+    /// … over the mean of a vote that asks every member, as the paper's does.
+    pub(crate) ratio_to_full: f64,
     /// Events that the gate ended.
     pub(crate) missed: f64,
 }
@@ -71,34 +73,39 @@ pub(crate) fn gated(
         return Ok(None);
     }
     let asking = ensemble.asking(Subset::all(ensemble.members().len()))?;
+    let to_the_end = asking.clone().to_the_end();
     let (rows, truth) = (folder.samples("test")?, folder.truth("test")?);
     let mut scratch = ensemble.scratch();
-    // Of events and of background: rows, seconds gated, seconds of the vote, ended by the gate.
-    let mut sums = [(0.0, 0.0, 0.0, 0.0); 2];
+    // Of events and of background: rows, seconds gated, of the vote, of the full vote, ended by the gate.
+    let mut sums = [[0.0; 5]; 2];
     for round in 0..3 {
         for (row, &truth) in rows.rows().zip(&truth) {
-            let mut ask = |gated| {
+            let mut ask = |asking, gated| {
                 let began = Instant::now();
                 let answer =
-                    ensemble.answer_timed(black_box(row), &asking, gated, &mut scratch, |_| ())?;
+                    ensemble.answer_timed(black_box(row), asking, gated, &mut scratch, |_| ())?;
                 Ok::<_, Fault>((answer.stage, began.elapsed().as_secs_f64()))
             };
-            let ((stage, gated_s), (_, vote_s)) = (ask(true)?, ask(false)?);
+            let (stage, gated_s) = ask(&asking, true)?;
+            let ((_, vote_s), (_, full_s)) = (ask(&asking, false)?, ask(&to_the_end, false)?);
             if 0 < round {
+                let ended = f64::from(u8::from(stage == Stage::Gate));
                 let sum = &mut sums[usize::from(truth == background)];
-                sum.0 += 1.0;
-                sum.1 += gated_s;
-                sum.2 += vote_s;
-                sum.3 += f64::from(u8::from(stage == Stage::Gate));
+                let more = [1.0, gated_s, vote_s, full_s, ended];
+                sum.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
             }
         }
     }
     let [events, quiet] = sums;
     let mixture = |&share: &f64| {
-        let of = |event: f64, quiet: f64| (1.0 - share) * event + share * quiet;
-        let gated_s = of(events.1 / events.0, quiet.1 / quiet.0);
-        let vote_s = of(events.2 / events.0, quiet.2 / quiet.0);
-        Gated { background: share, ratio: gated_s / vote_s, missed: events.3 / events.0 }
+        let mean =
+            |at: usize| (1.0 - share) * events[at] / events[0] + share * quiet[at] / quiet[0];
+        Gated {
+            background: share,
+            ratio: mean(1) / mean(2),
+            ratio_to_full: mean(1) / mean(3),
+            missed: events[4] / events[0],
+        }
     };
     Ok(Some(shares.iter().map(mixture).collect()))
 }

@@ -74,11 +74,12 @@ pub(crate) fn run(bench: &mut Bench) -> Result<(), Fault> {
     head(&[
         "background",
         "kernels: gate and vote ÷ vote alone",
+        "÷ vote that asks every member",
         "whole server: processor µs an answer, with ÷ without the gate",
         "events that the gate ends",
     ]);
     for at in 0..bench.report.gated.len() {
-        let Gated { background, ratio, missed } = bench.report.gated[at];
+        let Gated { background, ratio, ratio_to_full, missed } = bench.report.gated[at];
         let (mut with, mut without) = (Vec::new(), Vec::new());
         for _ in 0..3 {
             with.push(server_us(bench, "gated", background)?);
@@ -88,11 +89,13 @@ pub(crate) fn run(bench: &mut Bench) -> Result<(), Fault> {
         row(&[
             format!("{:.0} %", background * 100.0),
             format!("{ratio:.2}"),
+            format!("{ratio_to_full:.2}"),
             format!("{} ÷ {} = {:.2}", figure(with), figure(without), with / without),
             format!("{missed:.4}"),
         ]);
         if background == PROMISED {
             bench.report.summary.two_stage_ratio_70 = Some(ratio);
+            bench.report.summary.two_stage_ratio_70_to_full_vote = Some(ratio_to_full);
             bench.report.summary.two_stage_server_ratio_70 = Some(with / without);
         }
     }
