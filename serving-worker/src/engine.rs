@@ -261,7 +261,8 @@ impl Engine {
             }
             let source = Source { blobs: Arc::clone(&self.parts.blobs), scheduler: String::new() };
             let meter = self.meter(&wanted.task);
-            match load::load(source, wanted.clone(), None, meter).await {
+            let reuse = self.served_ensemble(&wanted.digest);
+            match load::load(source, wanted.clone(), reuse, meter).await {
                 Ok(served) => self.swap(served),
                 Err(error) => {
                     tracing::warn!(

@@ -354,7 +354,7 @@ fn open(data_dir: PathBuf) -> Result<Opened, RunError> {
             "the disk has damaged corrections that it had promised to keep"
         );
     } else {
-        tracing::info!(waiting, torn_bytes, receipts = receipts.len(), "data folder opened");
+        tracing::info!(waiting, torn_bytes, "data folder opened");
     }
     Ok(Opened { hold, blobs, receipts, outbox })
 }

@@ -77,8 +77,25 @@ pub(super) struct Written {
     slots: Vec<(Key, Slot)>,
 }
 
+/// A file of an earlier run that is not in the index yet.
+#[derive(Debug)]
+pub(super) struct Unread {
+    number: u32,
+    path: PathBuf,
+    record_bytes_max: usize,
+}
+
+/// What is in a file of an earlier run.
+#[derive(Debug)]
+pub(super) struct ReadBack {
+    segment: Segment,
+    written: Written,
+}
+
 impl Segments {
-    pub(super) fn open(dir: PathBuf, limits: Limits) -> Result<Self, RingError> {
+    /// Looks which files are there; none of them is in the index before it is read and
+    /// [taken back](Self::take_back), the oldest first.
+    pub(super) fn open(dir: PathBuf, limits: Limits) -> Result<(Self, Vec<Unread>), RingError> {
         fs::create_dir_all(&dir).map_err(disk("make the folder", &dir))?;
         let mut numbers = Vec::new();
         for entry in fs::read_dir(&dir).map_err(disk("read the folder", &dir))? {
@@ -90,40 +107,22 @@ impl Segments {
         }
         numbers.sort_unstable();
         let next = numbers.last().map_or(0, |last| last.saturating_add(1));
-        let mut segments =
-            Self { dir, limits, files: VecDeque::new(), next, index: HashMap::new() };
-        for number in numbers {
-            segments.read_back(number)?;
-            remove(&segments.make_room())?;
-        }
-        Ok(segments)
+        let segments = Self { dir, limits, files: VecDeque::new(), next, index: HashMap::new() };
+        let unread = numbers.into_iter().map(|number| Unread {
+            number,
+            path: segments.path(number),
+            record_bytes_max: limits.record_bytes_max + KEY_BYTES,
+        });
+        let unread = unread.collect();
+        Ok((segments, unread))
     }
 
-    /// Reads a file of an earlier run. What follows a torn or damaged record in it is not trusted.
-    fn read_back(&mut self, number: u32) -> Result<(), RingError> {
-        let path = self.path(number);
-        let bytes = fs::read(&path).map_err(disk("read", &path))?;
-        let file = File::open(&path).map_err(disk("read", &path))?;
-        let mut slots = Vec::new();
-        let mut at = 0;
-        while let Ok(record) = frame::read(&bytes[at..], self.limits.record_bytes_max + KEY_BYTES)
-            && let Some(key) = record.first_chunk::<KEY_BYTES>()
-        {
-            let slot = slot(number, at, record.len());
-            at += frame::HEAD_BYTES + record.len();
-            slots.push((*key, slot));
-        }
-        self.files.push_back(Segment {
-            number,
-            path,
-            file: Arc::new(file),
-            bytes: length(bytes.len()),
-            keys: Vec::new(),
-            open: false,
-        });
-        // The bytes beyond the last good record count too: they are on the disk.
-        self.add(Written { segment: number, bytes: length(bytes.len()), slots });
-        Ok(())
+    /// Takes a file of an earlier run into the index. Says which files are to be removed for it.
+    pub(super) fn take_back(&mut self, read: ReadBack) -> Vec<PathBuf> {
+        let ReadBack { segment, written } = read;
+        self.files.push_back(segment);
+        self.add(written);
+        self.make_room()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -219,6 +218,29 @@ impl Segments {
     }
 }
 
+impl Unread {
+    /// Reads it. What follows a torn or damaged record in it is not trusted.
+    pub(super) fn read(self) -> Result<ReadBack, RingError> {
+        let Self { number, path, record_bytes_max } = self;
+        let bytes = fs::read(&path).map_err(disk("read", &path))?;
+        let file = File::open(&path).map_err(disk("read", &path))?;
+        let mut slots = Vec::new();
+        let mut at = 0;
+        while let Ok(record) = frame::read(&bytes[at..], record_bytes_max)
+            && let Some(key) = record.first_chunk::<KEY_BYTES>()
+        {
+            let slot = slot(number, at, record.len());
+            at += frame::HEAD_BYTES + record.len();
+            slots.push((*key, slot));
+        }
+        // The bytes beyond the last good record count too: they are on the disk.
+        let bytes = length(bytes.len());
+        let segment =
+            Segment { number, path, file: Arc::new(file), bytes, keys: Vec::new(), open: false };
+        Ok(ReadBack { segment, written: Written { segment: number, bytes, slots } })
+    }
+}
+
 impl Target {
     /// Writes `records` with one call to the operating system.
     pub(super) fn append(self, records: &[(Key, Arc<Vec<u8>>)]) -> Result<Written, RingError> {
@@ -253,7 +275,7 @@ impl Place {
     }
 }
 
-fn remove(stale: &[PathBuf]) -> Result<(), RingError> {
+pub(super) fn remove(stale: &[PathBuf]) -> Result<(), RingError> {
     for path in stale {
         match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
