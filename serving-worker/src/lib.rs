@@ -23,6 +23,9 @@ mod grpc;
 mod http;
 mod metrics;
 pub mod mqtt;
+
+#[doc(hidden)]
+pub mod fuzzing;
 mod open_inference;
 
 mod engine;

@@ -64,3 +64,54 @@ pub(crate) fn start(
     let parts = session::Parts { place, desk, corrections, changed, counts, drain };
     runtime::spawn::named("mqtt", session::Session::new(parts).live())
 }
+
+/// Doors for the fuzzer.
+pub(crate) mod fuzzing {
+    use tokio::time::Instant;
+
+    use super::{
+        payload::{self, Content},
+        streams::{self, Streams},
+        topic::{About, Topics},
+    };
+
+    const INPUT: &str = r#"{"kind": "window", "channels": ["a", "b"], "rate_hz": 1, "length_s": 2,
+        "step_s": 1, "detail": "full"}"#;
+
+    pub(crate) fn has_window(input: &str) -> bool {
+        streams::window(input).is_some()
+    }
+
+    /// As a session reads it, without a desk behind it.
+    pub(crate) fn message(topic: &[u8], bytes: &[u8]) -> String {
+        let Some(about) = Topics::new("home", "pi").about(topic) else {
+            return "nothing".to_owned();
+        };
+        match about {
+            About::Sample { task, stream } => {
+                let Ok(sample) = payload::sample(bytes, None) else {
+                    return "no sample".to_owned();
+                };
+                let Some(window) = streams::window(INPUT) else { return "no window".to_owned() };
+                let values = match sample.content {
+                    Content::Features(values) | Content::Raw(values) => Ok(values),
+                    Content::Channels(channels) => payload::rows(channels, window.channels()),
+                };
+                let Ok(values) = values else { return "no rows".to_owned() };
+                let stream = stream.or(sample.stream).unwrap_or_default();
+                let mut streams = Streams::default();
+                let input = (INPUT, &window);
+                match streams.push(&task, &stream, input, &values, Instant::now()) {
+                    Ok(features) => format!("ok {}", features.len().min(100)),
+                    Err(error) => format!("ok but {error:?}").chars().take(20).collect(),
+                }
+            }
+            About::Correction { .. } => match payload::correction(bytes) {
+                Ok(_) => "ok correction".to_owned(),
+                Err(_) => "no correction".to_owned(),
+            },
+            About::Button { button, .. } => format!("ok {}", button.name()),
+            About::Birth => "ok birth".to_owned(),
+        }
+    }
+}

@@ -27,3 +27,35 @@ mod tensor;
 const INPUT: &str = "features";
 /// What we say we are, where a client asks for a platform or a backend.
 const PLATFORM: &str = "sensemble";
+
+/// Doors for the fuzzer.
+pub(crate) mod fuzzing {
+    use proto::inference::ModelInferRequest;
+
+    use super::{body, refusal::RequestError, request};
+
+    fn word(error: &RequestError) -> String {
+        format!("{error:?}").chars().filter(|it| it.is_ascii_alphabetic()).take(60).collect()
+    }
+
+    pub(crate) fn http(header: Option<&[u8]>, bytes: &[u8]) -> String {
+        match body::parse("kitchen".to_owned(), String::new(), header, bytes) {
+            Ok((asked, binary)) => {
+                let checked = models::Features::new(asked.width, asked.values).is_ok();
+                let binary = binary.iter().filter(|it| **it).count();
+                format!("ok {checked} {} {binary}", asked.outputs.len())
+            }
+            Err(error) => word(&error),
+        }
+    }
+
+    pub(crate) fn grpc(message: ModelInferRequest) -> String {
+        match request::parse(message) {
+            Ok((asked, raw)) => {
+                let checked = models::Features::new(asked.width, asked.values).is_ok();
+                format!("ok {checked} {raw} {}", asked.outputs.len())
+            }
+            Err(error) => word(&error),
+        }
+    }
+}

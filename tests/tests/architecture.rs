@@ -49,6 +49,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "training-worker",
         ],
     ),
+    ("fuzz", &["models", "proto", "scheduler", "serving-worker"]),
     ("stories", &["client", "models", "proto"]),
     ("xtask", &[]),
 ];
