@@ -7,7 +7,7 @@ use crate::failure::Failure;
 /// Where the broker is.
 #[derive(Clone, clap::Args)]
 pub(crate) struct BrokerAddress {
-    /// Answer at an MQTT broker too: mqtt://[USER:PASSWORD@]HOST[:PORT]. An address with a password
+    /// Answer at an MQTT broker too: `mqtt://[USER:PASSWORD@]HOST[:PORT]`. An address with a password
     /// is better said as SENSEMBLE_MQTT: everyone on the machine can read a command line.
     #[arg(long = "mqtt", env = "SENSEMBLE_MQTT", value_name = "URL", hide_env_values = true)]
     pub(crate) url: Option<String>,
