@@ -126,7 +126,8 @@ impl Command {
     pub(crate) fn threads(&self) -> usize {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         match self {
-            Self::ServingWorker(_) => cores.clamp(2, 64),
+            // Two on one core would take turns of milliseconds.
+            Self::ServingWorker(_) => cores.min(64),
             Self::Up(_) | Self::Scheduler(_) => cores.clamp(2, 8),
             Self::Demo(_)
             | Self::Node(_)

@@ -104,11 +104,11 @@ pub(crate) async fn load(
     blocking(move || warm(wanted, ensemble, meter)).await
 }
 
-/// Also decoding and warming are long work: never on the threads that answer.
+/// Also decoding and warming are long work: never on the threads that answer, and behind them.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, LoadError> + Send + 'static,
 ) -> Result<T, LoadError> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| LoadError::Broken)?
+    runtime::spawn::behind("load", work).await.ok_or(LoadError::Broken)?
 }
 
 /// The bytes of `digest`, from the disk or else from the scheduler.

@@ -397,6 +397,8 @@ async fn serve_grpc(
     let incoming = connections::incoming(listener, CONNECTIONS_MAX);
     let server = Server::builder()
         .max_concurrent_streams(Some(STREAMS_MAX))
+        // An app under a deadline takes back what comes too late; under overload that is most of it.
+        .http2_max_pending_accept_reset_streams(usize::try_from(STREAMS_MAX).ok())
         .initial_stream_window_size(Some(WINDOW_BYTES))
         .initial_connection_window_size(Some(2 * WINDOW_BYTES))
         .http2_max_header_list_size(Some(HEADER_BYTES_MAX))

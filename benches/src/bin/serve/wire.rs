@@ -89,24 +89,47 @@ pub(crate) fn rows(
     };
     let tests = tests.select(&chosen);
     let meta = folder.meta()?;
-    match (scaled, meta.scale) {
-        (false, _) | (true, Scale::None) => Ok(tests),
-        (true, Scale::Standard) => Err("no server here is asked about standardised rows".into()),
-        (true, Scale::Unit) => {
-            let mut bounds = vec![(f32::INFINITY, f32::NEG_INFINITY); meta.width];
-            for row in folder.samples("train")?.rows() {
-                for (bound, &value) in bounds.iter_mut().zip(row) {
-                    *bound = (bound.0.min(value), bound.1.max(value));
-                }
-            }
-            let scale = |(&value, &(low, high)): (&f32, &(f32, f32))| {
-                let half = (high - low) / 2.0;
-                (value - (low + high) / 2.0) / if half == 0.0 { 1.0 } else { half }
-            };
-            let values = tests.rows().flat_map(|row| row.iter().zip(&bounds).map(scale));
-            Ok(Features::new(meta.width, values.collect())?)
+    let columns = match (scaled, meta.scale) {
+        (false, _) | (true, Scale::None) => return Ok(tests),
+        (true, Scale::Standard) => standard(&folder.samples("train")?),
+        (true, Scale::Unit) => unit(&folder.samples("train")?),
+    };
+    let scale = |(&value, &(middle, half)): (&f32, &(f64, f64))| {
+        let scaled = (f64::from(value) - middle) / if half == 0.0 { 1.0 } else { half };
+        #[expect(clippy::cast_possible_truncation, reason = "samples are single precision")]
+        let scaled = scaled as f32;
+        scaled
+    };
+    let values = tests.rows().flat_map(|row| row.iter().zip(&columns).map(scale));
+    Ok(Features::new(meta.width, values.collect())?)
+}
+
+/// Of each column the middle and half the width of what it takes.
+fn unit(rows: &Features) -> Vec<(f64, f64)> {
+    let mut bounds = vec![(f64::INFINITY, f64::NEG_INFINITY); rows.width()];
+    for row in rows.rows() {
+        for (bound, &value) in bounds.iter_mut().zip(row) {
+            *bound = (bound.0.min(value.into()), bound.1.max(value.into()));
         }
     }
+    bounds.into_iter().map(|(low, high)| ((low + high) / 2.0, (high - low) / 2.0)).collect()
+}
+
+/// Of each column the mean and the deviation.
+fn standard(rows: &Features) -> Vec<(f64, f64)> {
+    let mut sums = vec![(0.0, 0.0); rows.width()];
+    for row in rows.rows() {
+        for (sum, &value) in sums.iter_mut().zip(row) {
+            let value = f64::from(value);
+            *sum = (sum.0 + value, sum.1 + value * value);
+        }
+    }
+    let many = rows.len() as f64;
+    let of = |(sum, squares): (f64, f64)| {
+        let mean = sum / many;
+        (mean, (squares / many - mean * mean).max(0.0).sqrt())
+    };
+    sums.into_iter().map(of).collect()
 }
 
 /// Rows of both kinds in turn, so that at any time background has its share.
