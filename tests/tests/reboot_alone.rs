@@ -1,5 +1,7 @@
 //! A device that starts with no scheduler in reach serves its last good revision.
 
+use std::{fs, path::Path};
+
 use stories::{App, Blobs, Sensemble, Task, until};
 
 const TASK: Task<'static> = Task {
@@ -29,6 +31,11 @@ fn after_a_power_cut_without_a_network_it_answers_as_before_and_keeps_correction
     };
     let before = ask(&app);
     let given = app.predict("alone", &rows[1].features).expect("it is served");
+    // Receipts are gathered for some milliseconds before they are written.
+    until("the receipt to be on disk", stories::START_MAX, || {
+        let found = is_in_a_ring(sensemble.folder(), &given.prediction_id);
+        if found { Ok(()) } else { Err("no ring has it") }
+    });
 
     // The power goes: everything ends at once. Only the device comes back.
     for role in ["node", "serving-worker", "scheduler"] {
@@ -45,4 +52,16 @@ fn after_a_power_cut_without_a_network_it_answers_as_before_and_keeps_correction
     // It even remembers the answers that it gave before.
     let reply = app.correct(&given, "two").expect("the receipt survived");
     assert_eq!(reply.given, given.class);
+}
+
+/// Whether a file of receipts somewhere in `folder` has this id.
+fn is_in_a_ring(folder: &Path, id: &[u8]) -> bool {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).any(|path| {
+        if path.is_dir() {
+            return is_in_a_ring(&path, id);
+        }
+        let ring = path.extension().is_some_and(|it| it == "ring");
+        ring && fs::read(path).is_ok_and(|bytes| bytes.windows(id.len()).any(|it| it == id))
+    })
 }

@@ -38,18 +38,21 @@ pub(crate) fn run(bench: &mut Bench) -> Result<(), Fault> {
         expected: Some(expected),
         ..bench.plan(&worker.presence.grpc.to_string(), SEVEN_TASK, Pace::Closed(1), 1.0)
     };
-    let peak = bench.peak("swap, the peak", &plan)?;
+    let even_peak = bench.peak("swap, the peak of the even revision", &plan)?;
+    node.serve(&bench.runtime, &[order(3)])?;
+    // They do not cost the same; what is asked is no more than the dearer one answers.
+    let peak = even_peak.min(bench.peak("swap, the peak of the odd revision", &plan)?);
     let seconds = bench.seconds(20.0, 4.0);
     let plan = Plan { pace: Pace::Open(peak * 0.7), seconds, ..plan };
-    let steady = bench.load("steady, even revision", &plan, CLIENT)?;
-    node.serve(&bench.runtime, &[order(3)])?;
     let steady_odd = bench.load("steady, odd revision", &plan, CLIENT)?;
+    node.serve(&bench.runtime, &[order(4)])?;
+    let steady = bench.load("steady, even revision", &plan, CLIENT)?;
 
     let swaps: u32 = if bench.ask.quick { 100 } else { 500 };
     let plan = Plan { seconds: (EVERY * swaps).as_secs_f64() + 1.0, ..plan };
     let generator = start_load(&plan, CLIENT)?;
     let mut due = Instant::now() + Duration::from_secs_f64(plan.warm_s);
-    for revision in (4..).take(usize::try_from(swaps)?) {
+    for revision in (5..).take(usize::try_from(swaps)?) {
         due += EVERY;
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
         node.serve(&bench.runtime, &[order(revision)])?;
