@@ -126,7 +126,7 @@ impl Command {
     pub(crate) fn threads(&self) -> usize {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         match self {
-            // Two on one core would take turns of milliseconds.
+            // On one core a second one could only take turns with the first.
             Self::ServingWorker(_) => cores.min(64),
             Self::Up(_) | Self::Scheduler(_) => cores.clamp(2, 8),
             Self::Demo(_)
