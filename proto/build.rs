@@ -21,6 +21,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .bytes(".sensemble.v1")
         .bytes(".inference")
         .btree_map(".inference")
+        .extern_path(".sensemble.v1.PredictRequest", "crate::packed::PredictRequest")
+        .extern_path(".sensemble.v1.PredictBatchRequest", "crate::packed::PredictBatchRequest")
         .compile_fds(descriptors)?;
     Ok(())
 }

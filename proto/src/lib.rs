@@ -1,9 +1,10 @@
 //! The words on the wire.
 //!
 //! [`v1`] is what our own `.proto` files say and [`inference`] the Open Inference Protocol, both
-//! generated at build time by protox (no `protoc` needed).
+//! generated at build time by protox (no `protoc` needed), but for the two [`packed`] ones.
 //! Messages are untrusted: [`parse`] turns them into domain types once, at the boundary.
 
+pub mod packed;
 pub mod parse;
 
 /// The generated messages, clients and servers of package `sensemble.v1`.
@@ -14,6 +15,8 @@ pub mod parse;
 )]
 pub mod v1 {
     tonic::include_proto!("sensemble.v1");
+
+    pub use crate::packed::{PredictBatchRequest, PredictRequest};
 }
 
 /// The generated messages, clients and servers of package `inference`: the Open Inference Protocol,
