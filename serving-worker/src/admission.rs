@@ -18,6 +18,8 @@ pub(crate) const IN_FLIGHT_MAX: usize = 256;
 const TASK_PARTS: usize = 4;
 /// How long a request may wait behind others.
 const WAIT_MAX: Duration = Duration::from_secs(1);
+/// … and what part of the time that its caller waits.
+const WAIT_PART: u32 = 4;
 /// When to try again, at the least and at the most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(10));
 
@@ -53,9 +55,9 @@ pub(crate) fn admit(crowd: Crowd, urgency: Urgency, left: Option<Duration>) -> R
         Urgency::Low => IN_FLIGHT_MAX / 2,
     };
     let crowded = TASK_PARTS * places.saturating_sub(all) <= of_task;
-    // Half of its caller's time: who is let in at the edge of it has its turn when it is too late, and
-    // under a flood nobody would be answered but the late.
-    let late = WAIT_MAX < ahead || left.is_some_and(|left| left / 2 < ahead);
+    // Who is let in at the edge of its caller's time has its turn when it is too late, and under a flood
+    // nobody would be answered but the late; and a longer line answers no more of them than a short one.
+    let late = WAIT_MAX < ahead || left.is_some_and(|left| left / WAIT_PART < ahead);
     if crowded || late { Err(Shed { retry: retry(ahead) }) } else { Ok(()) }
 }
 
@@ -109,8 +111,8 @@ mod tests {
         let ahead = Duration::from_millis(300);
         let crowd = Crowd { all: 9, of_task: 8, ahead };
         assert_eq!(admit(crowd, Urgency::Usual, None), Ok(()));
-        assert_eq!(admit(crowd, Urgency::Usual, Some(2 * ahead)), Ok(()));
-        let sooner = Some(Duration::from_millis(599));
+        assert_eq!(admit(crowd, Urgency::Usual, Some(4 * ahead)), Ok(()));
+        let sooner = Some(Duration::from_millis(1199));
         assert_eq!(admit(crowd, Urgency::High, sooner), Err(Shed { retry: ahead }));
         let long = Crowd { ahead: Duration::from_secs(60), ..crowd };
         assert_eq!(admit(long, Urgency::High, None), Err(Shed { retry: RETRY.1 }));

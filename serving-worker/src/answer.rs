@@ -23,7 +23,7 @@ use crate::{
     admission::{self, Crowd, IN_FLIGHT_MAX, Shed},
     deadline,
     error::PredictError,
-    floor::Floor,
+    floor::{Floor, Turn},
     identity::Ids,
     meter::{Inside, Meter},
     pace::{Pace, Where, place},
@@ -73,7 +73,8 @@ pub(crate) struct Terms {
     /// When its caller stops waiting.
     pub(crate) deadline: Option<Instant>,
     pub(crate) urgency: Urgency,
-    /// Whether it has been held back until there was room for it: then it is not refused.
+    /// Whether it has been held back until there was room for it: then it is not refused, and what came
+    /// by itself goes first.
     pub(crate) held_back: bool,
 }
 
@@ -86,6 +87,11 @@ impl Terms {
     /// The usual ones.
     pub(crate) fn new(since: Instant, deadline: Option<Instant>) -> Self {
         Self { since, deadline, urgency: Urgency::default(), held_back: false }
+    }
+
+    /// Those of a sample of a stream: nobody waits for this one, many wait for the whole.
+    pub(crate) fn of_stream(since: Instant) -> Self {
+        Self { since, deadline: None, urgency: Urgency::Low, held_back: true }
     }
 }
 
@@ -154,6 +160,11 @@ impl Desk {
     /// What is served now.
     pub(crate) fn served(&self) -> Arc<ServedSet> {
         self.snapshot.load_full()
+    }
+
+    /// Where turns for long work are given.
+    pub(crate) fn floor(&self) -> &Arc<Floor> {
+        &self.floor
     }
 
     pub(crate) fn receipts(&self) -> &Arc<Ring> {
@@ -332,24 +343,56 @@ impl Desk {
         checked.map_err(|source| malformed(served, source))
     }
 
+    /// Refuses what would be refused when all of it had come: for a request of which no more is known
+    /// than its task and how long its caller waits.
+    ///
+    /// # Errors
+    ///
+    /// [`PredictError::Busy`] and [`PredictError::Crowded`].
+    pub(crate) fn foresee(
+        &self,
+        task: &str,
+        urgency: Urgency,
+        left: Option<Duration>,
+    ) -> Result<(), PredictError> {
+        let all = self.in_flight() + 1;
+        if IN_FLIGHT_MAX < all {
+            self.busy.fetch_add(1, Relaxed);
+            return Err(self.full());
+        }
+        let set = self.snapshot.load();
+        let Some(served) = set.tasks.get(task) else { return Ok(()) };
+        self.weigh(served, served.meter.inside(), all, urgency, left)
+    }
+
     /// Counts a request of `rows` samples among those of its task, unless too many are before it.
     fn enter(&self, served: &Served, rows: u64, terms: &Terms) -> Result<Inside, PredictError> {
         let inside = Meter::enter(&served.meter, rows);
-        let (of_task, rows_before) = inside.before;
-        if of_task == 0 || terms.held_back {
-            return Ok(inside);
+        if !terms.held_back {
+            let left = terms.deadline.map(|it| it.saturating_duration_since(terms.since));
+            self.weigh(served, inside.before, self.in_flight(), terms.urgency, left)?;
         }
+        Ok(inside)
+    }
+
+    /// Whether one more of a task is let in behind those that are there `before` it.
+    fn weigh(
+        &self,
+        served: &Served,
+        (of_task, rows_before): (usize, u64),
+        all: usize,
+        urgency: Urgency,
+        left: Option<Duration>,
+    ) -> Result<(), PredictError> {
         let ahead = served.pace.of(rows_before) / self.cores;
-        let left = terms.deadline.map(|it| it.saturating_duration_since(terms.since));
-        let crowd = Crowd { all: self.in_flight(), of_task, ahead };
-        admission::admit(crowd, terms.urgency, left).map(|()| inside).map_err(|Shed { retry }| {
+        admission::admit(Crowd { all, of_task, ahead }, urgency, left).map_err(|Shed { retry }| {
             served.meter.shed.fetch_add(1, Relaxed);
             served.meter.failed();
             PredictError::Crowded { task: served.wanted.task.clone(), in_flight: of_task, retry }
         })
     }
 
-    /// Answers here when it takes next to nothing, else on a thread of the floor.
+    /// Answers at once when it takes next to nothing, else when it has its turn.
     async fn answer(
         self: &Arc<Self>,
         served: Arc<Served>,
@@ -368,52 +411,75 @@ impl Desk {
             urgency,
             _inside: inside,
         };
-        match place(request.served.pace.of(rows)) {
-            Where::Here => self.compute(&request),
-            Where::Floor => self.compute_on_the_floor(request).await,
+        let pace = &request.served.pace;
+        match place(pace.of(1), pace.of(rows)) {
+            Where::Here if !terms.held_back => self.compute(&request),
+            Where::Here | Where::Slices => {
+                let Some(_turn) = self.turn(&request).await else { return self.compute(&request) };
+                let answered = self.compute_in_slices(&request).await;
+                if terms.held_back {
+                    // Before the next of many streams has its turn.
+                    tokio::task::yield_now().await;
+                }
+                answered
+            }
+            Where::Apart => {
+                let Some(turn) = self.turn(&request).await else { return self.compute(&request) };
+                let desk = Arc::clone(self);
+                let computed = tokio::task::spawn_blocking(move || {
+                    let _until_computed = turn;
+                    desk.compute(&request)
+                });
+                computed.await.map_err(|_| PredictError::Broken)?
+            }
         }
     }
 
-    async fn compute_on_the_floor(
-        self: &Arc<Self>,
-        request: Request,
-    ) -> Result<Vec<v1::PredictReply>, PredictError> {
-        // A caller that gives up while it waits here costs nothing more.
+    /// A turn for long work; `None` when it comes too late for an answer: then there is what the policy
+    /// names for that, or nothing. A caller that gives up while it waits here costs nothing more.
+    async fn turn(&self, request: &Request) -> Option<Turn> {
         let turn = self.floor.turn(&request.served.task, request.urgency);
-        let turn = match request.stop {
+        match request.stop {
             Some(stop) => tokio::time::timeout_at(stop, turn).await.ok(),
             None => Some(turn.await),
-        };
-        // Too late for a turn: what the policy names for that, or nothing.
-        let Some(turn) = turn else { return self.compute(&request) };
-        let desk = Arc::clone(self);
-        let computed = tokio::task::spawn_blocking(move || {
-            let _until_computed = turn;
-            desk.compute(&request)
-        });
-        computed.await.map_err(|_| PredictError::Broken)?
+        }
     }
 
-    /// Answers all rows and queues their receipts before anybody can see the answers.
-    fn compute(&self, request: &Request) -> Result<Vec<v1::PredictReply>, PredictError> {
-        SCRATCH.with_borrow_mut(|scratch| self.compute_in(request, scratch))
-    }
-
-    fn compute_in(
+    /// Answers all rows, and lets others come between them.
+    async fn compute_in_slices(
         &self,
         request: &Request,
-        scratch: &mut Scratch,
     ) -> Result<Vec<v1::PredictReply>, PredictError> {
+        let mut progress = Progress::new(request);
+        while !SCRATCH.with_borrow_mut(|it| self.advance(request, &mut progress, it, SLICE))? {
+            // The runtime looks what has come before it goes on with this.
+            tokio::task::yield_now().await;
+        }
+        Ok(self.conclude(request, progress))
+    }
+
+    /// Answers all rows at once.
+    fn compute(&self, request: &Request) -> Result<Vec<v1::PredictReply>, PredictError> {
+        let mut progress = Progress::new(request);
+        let whole = Duration::MAX;
+        while !SCRATCH.with_borrow_mut(|it| self.advance(request, &mut progress, it, whole))? {}
+        Ok(self.conclude(request, progress))
+    }
+
+    /// Answers rows for so long, at least one; whether that was the last.
+    fn advance(
+        &self,
+        request: &Request,
+        progress: &mut Progress,
+        scratch: &mut Scratch,
+        slice: Duration,
+    ) -> Result<bool, PredictError> {
         let Request { served, samples, since, stop, single, .. } = request;
         let begun = Instant::now();
-        let at_ms = runtime::clock::unix_ms();
-        let queue = begun.duration_since(*since);
-        let queue_us = u32::try_from(queue.as_micros()).unwrap_or(u32::MAX);
-        let mut replies = Vec::with_capacity(samples.len());
-        let mut receipts = Vec::with_capacity(samples.len());
-        let (mut now, mut breath) = (begun, begun);
-        let mut decided = 0;
-        for row in samples.rows() {
+        let mut now = begun;
+        let next = progress.replies.len();
+        for at in next..samples.len() {
+            let row = samples.row(at);
             let from = if *single { *since } else { now };
             let asked = ask(served, row, scratch, now, *stop);
             let (answer, times) = asked.map_err(|source| malformed(served, source))?;
@@ -427,28 +493,33 @@ impl Desk {
                 row,
                 reply: &reply,
                 votes: answer.as_ref().map(|answer| &answer.votes),
-                queue_us,
-                at_ms,
+                queue_us: progress.queue_us,
+                at_ms: progress.at_ms,
             };
-            receipts.push((id, entry.encode()));
-            replies.push(reply);
+            progress.receipts.push((id, entry.encode()));
+            progress.replies.push(reply);
             now = times.ended;
-            if BREATH <= now.duration_since(breath) {
-                // Whoever waits for this core need not wait for all rows.
-                std::thread::yield_now();
-                breath = now;
-            }
             if let Some(answer) = answer {
                 let us = u64::try_from(now.duration_since(from).as_micros()).unwrap_or(u64::MAX);
                 served.meter.answered(answer.stage, us);
                 if answer.decided {
-                    decided += 1;
+                    progress.decided += 1;
                 } else {
                     served.meter.cut_short.fetch_add(1, Relaxed);
                 }
             }
+            if slice <= now.duration_since(begun) {
+                break;
+            }
         }
-        let compute = begun.elapsed();
+        progress.compute += begun.elapsed();
+        Ok(progress.replies.len() == samples.len())
+    }
+
+    /// Queues the receipts before anybody can see the answers.
+    fn conclude(&self, request: &Request, progress: Progress) -> Vec<v1::PredictReply> {
+        let Progress { at_ms, queue, compute, decided, replies, receipts, .. } = progress;
+        let served = &request.served;
         // What was cut short says nothing of how long an answer takes.
         served.pace.add(decided, compute);
         self.pace.add(1, compute);
@@ -461,12 +532,41 @@ impl Desk {
                 tracing::warn!(error = %runtime::Report(&error), "answers without receipts are given");
             }
         }
-        Ok(replies)
+        replies
     }
 }
 
-/// How long rows are computed before others may have the core for a moment.
-const BREATH: Duration = Duration::from_micros(200);
+/// How far a request is answered.
+struct Progress {
+    at_ms: u64,
+    /// From when it was read until it was begun.
+    queue: Duration,
+    queue_us: u32,
+    /// What was computed so far, without what came between.
+    compute: Duration,
+    /// Answers that no deadline cut short.
+    decided: u64,
+    replies: Vec<v1::PredictReply>,
+    receipts: Vec<([u8; 16], Vec<u8>)>,
+}
+
+impl Progress {
+    fn new(request: &Request) -> Self {
+        let queue = request.since.elapsed();
+        Self {
+            at_ms: runtime::clock::unix_ms(),
+            queue,
+            queue_us: u32::try_from(queue.as_micros()).unwrap_or(u32::MAX),
+            compute: Duration::ZERO,
+            decided: 0,
+            replies: Vec::with_capacity(request.samples.len()),
+            receipts: Vec::with_capacity(request.samples.len()),
+        }
+    }
+}
+
+/// How long rows are computed before others may come between.
+const SLICE: Duration = Duration::from_micros(100);
 
 /// Counts a request that nobody waits for any more.
 fn expired(served: &Served) -> PredictError {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tonic::metadata::MetadataMap;
+use tonic::{codegen::http::HeaderMap, metadata::MetadataMap};
 
 /// What `grpc-timeout` says, counted from `since`; `None` when there is none, or none that is
 /// understood.
@@ -12,6 +12,11 @@ use tonic::metadata::MetadataMap;
 pub(crate) fn of_call(metadata: &MetadataMap, since: Instant) -> Option<Instant> {
     let timeout = metadata.get("grpc-timeout")?.to_str().ok()?;
     since.checked_add(parse(timeout)?)
+}
+
+/// How long the caller of a call with these headers waits, if it says so.
+pub(crate) fn patience(headers: &HeaderMap) -> Option<Duration> {
+    parse(headers.get("grpc-timeout")?.to_str().ok()?)
 }
 
 /// At most eight digits and a unit, as gRPC over HTTP/2 has it.

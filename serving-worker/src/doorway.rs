@@ -1,5 +1,5 @@
-//! The door that every gRPC call comes through: what is too much is refused before a byte of it is
-//! decoded, and what comes too slowly is not waited for.
+//! The door that every gRPC call comes through: what is too much is refused when its first bytes have
+//! said for whom it is, and what comes too slowly is not waited for.
 
 use std::{
     convert::Infallible,
@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
-use tokio::time::Sleep;
+use tokio::time::{Duration, Sleep};
 use tonic::{
     Status,
     body::Body,
@@ -20,17 +20,21 @@ use tonic::{
 
 use crate::{
     answer::{Admitted, Desk},
+    deadline,
     intake::{BODY_WAIT, Intake, Room},
+    urgency::Urgency,
 };
 
-/// Calls that ask for work: they are admitted.
-const WORK: [&str; 5] = [
-    "/sensemble.v1.Serving/Predict",
-    "/sensemble.v1.Serving/PredictBatch",
-    "/sensemble.v1.Serving/Correct",
-    "/sensemble.v1.Serving/Explain",
-    "/inference.GRPCInferenceService/ModelInfer",
+/// Calls that ask a task for answers: they are admitted, and how urgent one may be of which no more is
+/// known.
+const ANSWERS: [(&str, Urgency); 3] = [
+    ("/sensemble.v1.Serving/Predict", Urgency::Usual),
+    ("/sensemble.v1.Serving/PredictBatch", Urgency::Usual),
+    // Its priority comes later in the message.
+    ("/inference.GRPCInferenceService/ModelInfer", Urgency::High),
 ];
+/// Other calls that ask for work: they are admitted, too.
+const WORK: [&str; 2] = ["/sensemble.v1.Serving/Correct", "/sensemble.v1.Serving/Explain"];
 /// Calls whose messages come when they come: their own services bound them.
 const STREAMS: [&str; 1] = ["/sensemble.v1.Serving/PredictStream"];
 
@@ -70,13 +74,16 @@ where
         if STREAMS.contains(&path) {
             return Box::pin(self.inner.call(request));
         }
-        let work = WORK.contains(&path);
+        let answer = ANSWERS.iter().find(|(of, _)| *of == path).map(|&(_, urgency)| urgency);
+        let work = answer.is_some() || WORK.contains(&path);
+        let left = deadline::patience(request.headers());
         let held = Arc::new(Held { room: self.intake.none(), admitted: OnceLock::new() });
         let watch = |body| {
             Body::new(Watched {
                 body,
                 held: Arc::clone(&held),
                 desk: work.then(|| Arc::clone(&self.desk)),
+                answer: answer.map(|urgency| (urgency, left)),
                 head: [0; HEAD_BYTES],
                 read: 0,
                 patience: None,
@@ -110,6 +117,9 @@ struct Watched {
     held: Arc<Held>,
     /// Who admits it; `None` when it asks for no work, and once it is admitted.
     desk: Option<Arc<Desk>>,
+    /// How urgent it may be and how long its caller waits, where a task is asked; `None` once its first
+    /// bytes have come.
+    answer: Option<(Urgency, Option<Duration>)>,
     head: [u8; HEAD_BYTES],
     read: usize,
     /// Runs while something is waited for.
@@ -117,8 +127,14 @@ struct Watched {
 }
 
 impl Watched {
-    /// Counts `data`, and admits the call when the whole of its message has come.
+    /// Counts `data`, refuses the call when its task has too many, and admits it when the whole of its
+    /// message has come.
     fn take(&mut self, data: &[u8]) -> Result<(), Status> {
+        if let (Some((urgency, left)), Some(desk)) = (self.answer.take(), &self.desk)
+            && let Some(task) = addressee(data)
+        {
+            desk.foresee(task, urgency, left)?;
+        }
         for (to, from) in self.head.iter_mut().skip(self.read).zip(data) {
             *to = *from;
         }
@@ -133,6 +149,17 @@ impl Watched {
         }
         Ok(())
     }
+}
+
+/// For whom a message is, which its first bytes say where its fields come in their order: the first
+/// field of a request for answers is a string, the task.
+///
+/// `None` where they say something else, or not all of it: then it is decoded to know. Whoever writes
+/// the field twice is weighed by the first and answered by the last, which decoding finds.
+fn addressee(data: &[u8]) -> Option<&str> {
+    // The key of field 1 with a length, and a length of one byte.
+    let [b'\0', _, _, _, _, 0x0a, length @ 0..=0x7f, rest @ ..] = data else { return None };
+    std::str::from_utf8(rest.get(..usize::from(*length))?).ok()
 }
 
 impl http_body::Body for Watched {
@@ -164,5 +191,37 @@ impl http_body::Body for Watched {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::{inference, v1};
+
+    use super::*;
+
+    fn framed(message: &impl prost::Message) -> Vec<u8> {
+        let body = message.encode_to_vec();
+        let length = u32::try_from(body.len()).unwrap().to_be_bytes();
+        [&[0], &length[..], &body].concat()
+    }
+
+    #[test]
+    fn the_first_bytes_say_for_whom_it_is_or_nothing() {
+        let task = || "kitchen".to_owned();
+        let one = v1::PredictRequest { task: task(), features: vec![1.0; 9] };
+        let many = v1::PredictBatchRequest { task: task(), width: 3, ..Default::default() };
+        let open = inference::ModelInferRequest { model_name: task(), ..Default::default() };
+        for bytes in [framed(&one), framed(&many), framed(&open)] {
+            assert_eq!(addressee(&bytes), Some("kitchen"));
+            for cut in 0..14 {
+                assert_eq!(addressee(&bytes[..cut]), None, "cut at {cut}");
+            }
+        }
+        let nobody = v1::PredictRequest { task: String::new(), ..one.clone() };
+        assert_eq!(addressee(&framed(&nobody)), None);
+        let long = v1::PredictRequest { task: "k".repeat(200), ..one };
+        assert_eq!(addressee(&framed(&long)), None);
+        assert_eq!(addressee(&[0, 0, 0, 0, 4, 0x0a, 2, 0xff, 0xfe]), None, "no text");
     }
 }

@@ -1,7 +1,9 @@
-//! The floor where long work is done: threads apart from those that read and write, and turns on them
-//! that are shared between tasks.
+//! Turns for long work, shared between tasks, and those who wait for one.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
 
 use tokio::sync::oneshot;
 
@@ -13,9 +15,16 @@ use crate::{
 /// Turns at the same time beyond one for each core: so many tasks are never held up by others.
 const TASKS_BEYOND: usize = 32;
 
+/// As many wait for a turn when it is crowded: what comes now waits a while, whenever it is read.
+const CROWD: usize = 16;
+
 /// Gives turns.
 #[derive(Debug)]
-pub(crate) struct Floor(Mutex<Turns<oneshot::Sender<()>>>);
+pub(crate) struct Floor {
+    turns: Mutex<Turns<oneshot::Sender<()>>>,
+    /// Who waits for a turn, counted for those who only want to know how many.
+    waiting: AtomicUsize,
+}
 
 /// A turn to compute, until it is dropped.
 #[derive(Debug)]
@@ -34,7 +43,16 @@ struct Waiting<'a> {
 
 impl Floor {
     pub(crate) fn new(cores: usize) -> Self {
-        Self(Mutex::new(Turns::new(cores, cores + TASKS_BEYOND)))
+        Self::with(Turns::new(cores, cores + TASKS_BEYOND))
+    }
+
+    fn with(turns: Turns<oneshot::Sender<()>>) -> Self {
+        Self { turns: Mutex::new(turns), waiting: AtomicUsize::new(0) }
+    }
+
+    /// Whether many wait for a turn.
+    pub(crate) fn is_crowded(&self) -> bool {
+        CROWD <= self.waiting.load(Relaxed)
     }
 
     /// A turn for `task`, when it comes. Who stops waiting costs nothing more.
@@ -46,6 +64,7 @@ impl Floor {
             Self::give(&mut turns);
             ticket
         };
+        self.waiting.fetch_add(1, Relaxed);
         let mut waiting = Waiting { floor: self, task, ticket, over: false };
         // The sender is dropped only by `leave`, which is called only when this is dropped.
         let _given = given.await;
@@ -55,7 +74,7 @@ impl Floor {
 
     fn lock(&self) -> MutexGuard<'_, Turns<oneshot::Sender<()>>> {
         // Every change is complete before the guard can be dropped by a panic.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Who waits hears of it before they can leave: both need the lock.
@@ -68,6 +87,7 @@ impl Floor {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
+        self.floor.waiting.fetch_sub(1, Relaxed);
         if self.over {
             return;
         }
@@ -95,7 +115,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_stops_waiting_takes_no_turn_with_them() {
-        let floor = Arc::new(Floor(Mutex::new(Turns::new(1, 1))));
+        let floor = Arc::new(Floor::with(Turns::new(1, 1)));
         let task: Arc<str> = Arc::from("kitchen");
         let first = floor.turn(&task, Urgency::Usual).await;
         let mut gone = Box::pin(floor.turn(&task, Urgency::Usual));
@@ -109,7 +129,22 @@ mod tests {
         drop(first);
         drop(late);
         let turn = last.now_or_never().expect("the turn of who left is free again");
+        assert_eq!(floor.waiting.load(Relaxed), 0);
         drop(turn);
         assert!(floor.turn(&task, Urgency::Usual).now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn it_is_crowded_while_many_wait() {
+        let floor = Arc::new(Floor::with(Turns::new(1, 1)));
+        let task: Arc<str> = Arc::from("kitchen");
+        let _first = floor.turn(&task, Urgency::Usual).await;
+        let mut waiting: Vec<_> =
+            (0..CROWD).map(|_| Box::pin(floor.turn(&task, Urgency::Usual))).collect();
+        assert!(!floor.is_crowded());
+        assert!(waiting.iter_mut().all(|it| it.now_or_never().is_none()));
+        assert!(floor.is_crowded());
+        waiting.pop();
+        assert!(!floor.is_crowded());
     }
 }

@@ -106,7 +106,7 @@ impl Serving for Grpc {
                 };
                 let answer = match desk.admit_in_turn().await {
                     Ok(_admitted) => {
-                        let terms = Terms { held_back: true, ..Terms::new(Instant::now(), None) };
+                        let terms = Terms::of_stream(Instant::now());
                         desk.predict(sample, terms, &escort).await
                     }
                     Err(full) => Err(full),
@@ -117,8 +117,6 @@ impl Serving for Grpc {
                 if sent.is_err() || last {
                     return;
                 }
-                // Others come between the samples of a stream that is always full.
-                tokio::task::yield_now().await;
             }
         });
         Ok(Response::new(ReceiverStream::new(stream)))

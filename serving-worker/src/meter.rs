@@ -174,9 +174,9 @@ impl Meter {
         Inside { meter: Arc::clone(meter), samples, before }
     }
 
-    /// Requests in flight.
-    pub(crate) fn inside(&self) -> usize {
-        self.crowd.requests.load(Relaxed)
+    /// Requests in flight, and their samples.
+    pub(crate) fn inside(&self) -> (usize, u64) {
+        (self.crowd.requests.load(Relaxed), self.crowd.samples.load(Relaxed))
     }
 
     /// An answer was given, `us` microseconds after it was asked for.

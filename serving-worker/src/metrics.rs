@@ -160,7 +160,7 @@ impl Numbers {
         page.metric("task_requests_in_flight", "gauge", "Requests of the task in flight.");
         for (task, served) in tasks {
             let labels = format!("{{task=\"{task}\"}}");
-            page.sample("task_requests_in_flight", &labels, served.meter.inside());
+            page.sample("task_requests_in_flight", &labels, served.meter.inside().0);
         }
     }
 

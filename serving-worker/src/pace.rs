@@ -1,13 +1,12 @@
-//! How long an answer of a revision takes here, measured; and whether it is worth leaving the thread
-//! that reads requests for it.
+//! How long an answer of a revision takes here, measured; and where it is computed because of that.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
 
-/// Work up to this is done where the request was read. To go to another thread and back costs some
-/// ten microseconds; to stay holds up whatever else that thread would have read.
+/// Work up to this is done where the request was read, and at once: it holds up for so long whatever else
+/// that thread would have read.
 const HERE_MAX: Duration = Duration::from_micros(500);
 /// A new answer moves the mean by this part of the difference.
 const PART: u64 = 16;
@@ -22,10 +21,13 @@ pub(crate) struct Pace(AtomicU64);
 /// Where something is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Where {
-    /// On the thread that read the request.
+    /// On the thread that read the request, at once.
     Here,
-    /// On the floor, when it has its turn.
-    Floor,
+    /// There too, a slice at a time, when it has its turn: what has come meanwhile goes first, which no
+    /// operating system would do as soon.
+    Slices,
+    /// On a thread of its own, when it has its turn: already one answer takes too long to wait for.
+    Apart,
 }
 
 impl Pace {
@@ -52,9 +54,15 @@ impl Pace {
     }
 }
 
-/// Where work of this length is done.
-pub(crate) fn place(work: Duration) -> Where {
-    if work <= HERE_MAX { Where::Here } else { Where::Floor }
+/// Where work is done of which `one` answer takes so long, and `all` of them.
+pub(crate) fn place(one: Duration, all: Duration) -> Where {
+    if all <= HERE_MAX {
+        Where::Here
+    } else if one <= HERE_MAX {
+        Where::Slices
+    } else {
+        Where::Apart
+    }
 }
 
 fn nanos(time: Duration) -> u64 {
@@ -70,16 +78,18 @@ mod tests {
     #[test]
     fn what_is_short_stays_and_what_turned_long_leaves() {
         let pace = Pace::new(Duration::from_micros(20));
-        assert_eq!(place(pace.of(1)), Where::Here);
-        assert_eq!(place(pace.of(25)), Where::Here);
-        assert_eq!(place(pace.of(26)), Where::Floor, "many short ones are long together");
+        let of = |answers| place(pace.of(1), pace.of(answers));
+        assert_eq!(of(1), Where::Here);
+        assert_eq!(of(25), Where::Here);
+        assert_eq!(of(26), Where::Slices, "many short ones are long together");
         (0..100).for_each(|_| pace.add(1, Duration::from_millis(3)));
-        assert_eq!(place(pace.of(1)), Where::Floor);
+        assert_eq!(of(1), Where::Apart);
         (0..200).for_each(|_| pace.add(10, Duration::from_micros(100)));
-        assert_eq!(place(pace.of(1)), Where::Here);
+        assert_eq!(of(1), Where::Here);
         pace.add(0, Duration::from_secs(9));
-        assert_eq!(place(pace.of(1)), Where::Here, "no answers say nothing");
-        assert_eq!(place(Pace::new(Duration::MAX).of(u64::MAX)), Where::Floor);
+        assert_eq!(of(1), Where::Here, "no answers say nothing");
+        let endless = Pace::new(Duration::MAX);
+        assert_eq!(place(endless.of(1), endless.of(u64::MAX)), Where::Apart);
     }
 
     proptest! {

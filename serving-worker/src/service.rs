@@ -32,6 +32,7 @@ use crate::{
     doorway::Doorway,
     engine::{self, Engine},
     explanation::Explanations,
+    floor::Floor,
     forwarder::{self, Forwarder},
     grpc::Grpc,
     http,
@@ -262,6 +263,7 @@ pub async fn run(config: Config, drain: Drain) -> Result<Exit, RunError> {
 
     let intake = Intake::default();
     let doors = Doors { desk: Arc::clone(&desk), intake: intake.clone() };
+    let floor = Arc::clone(desk.floor());
     let (health, mut grpc_server) =
         serve_grpc(grpc_listener, doors, (grpc, open_grpc, control), ending.clone()).await?;
     let routes = http::probes(Arc::clone(&desk), leaving.clone())
@@ -269,9 +271,11 @@ pub async fn run(config: Config, drain: Drain) -> Result<Exit, RunError> {
         .merge(open_inference::http::routes(desk, intake, leaving.clone()))
         .fallback(refused::no_such_page)
         .method_not_allowed_fallback(refused::no_such_method);
-    let http_server = serve_http("http", http_listener, routes, ending.clone());
-    let metrics_server =
-        serve_http("metrics", metrics_listener, http::metrics(numbers), ending.clone());
+    let served = |name, listener, routes| {
+        serve_http(name, listener, routes, Arc::clone(&floor), ending.clone())
+    };
+    let http_server = served("http", http_listener, routes);
+    let metrics_server = served("metrics", metrics_listener, http::metrics(numbers));
     hold.announce(&presence)?;
     tracing::info!(
         grpc = %presence.grpc, http = %presence.http, metrics = %presence.metrics,
@@ -394,7 +398,8 @@ async fn serve_grpc(
     let control = ServingControlServer::new(control)
         .max_decoding_message_size(proto::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(proto::MESSAGE_BYTES_MAX);
-    let incoming = connections::incoming(listener, CONNECTIONS_MAX);
+    let floor = Arc::clone(doors.desk.floor());
+    let incoming = connections::incoming(listener, CONNECTIONS_MAX, floor);
     let server = Server::builder()
         .max_concurrent_streams(Some(STREAMS_MAX))
         // An app under a deadline takes back what comes too late; under overload that is most of it.
@@ -420,6 +425,7 @@ fn serve_http(
     name: &'static str,
     listener: TcpListener,
     routes: axum::Router,
+    floor: Arc<Floor>,
     ending: Drain,
 ) -> JoinHandle<()> {
     runtime::spawn::named(name, async move {
@@ -432,7 +438,7 @@ fn serve_http(
             .http2_max_header_list_size(Some(HEADER_BYTES_MAX))
             .http2_keepalive_interval(Some(SILENCE_MAX))
             .http2_keepalive_timeout(Some(SILENCE_MAX));
-        let incoming = connections::incoming(listener, CONNECTIONS_MAX);
+        let incoming = connections::incoming(listener, CONNECTIONS_MAX, floor);
         let served = server.serve_with_incoming_shutdown(routes, incoming, ended).await;
         if let Err(error) = served {
             tracing::error!(error = %Report(&error), "HTTP is no longer answered");

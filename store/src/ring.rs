@@ -144,12 +144,12 @@ impl Ring {
         };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         let of_thread = Arc::clone(&shared);
-        let writer = thread::Builder::new()
-            .name("ring".to_owned())
-            .spawn(move || {
-                of_thread.read(unread);
-                of_thread.write();
-            })
+        // Receipts are for later, answers for now.
+        let work = move || {
+            of_thread.read(unread);
+            of_thread.write();
+        };
+        let writer = runtime::spawn::thread_behind("ring", work)
             .map_err(|source| RingError::Disk { what: "start the thread of", path: dir, source })?;
         Ok(Self { shared, limits, writer: Some(writer) })
     }
