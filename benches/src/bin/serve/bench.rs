@@ -22,7 +22,7 @@ use crate::{
     load::{Found, Pace, Plan},
     neighbours, overload,
     peers::{Peers, SEVEN},
-    process::{CLIENT, Core, SERVER, pinned},
+    process::{CLIENT, Core, SERVER, pinned, stay_on},
     rude, shared_core, stages, start, swap,
     wire::Method,
     worker::{Node, Order, Start, Worker},
@@ -110,6 +110,7 @@ pub(crate) fn run(ask: Ask) -> Result<(), Fault> {
     let ensemble = together(&which, &Family::ALL)?;
     let bundle = ask.work.join("seven.bundle");
     fs::write(&bundle, bundle::encode(&ensemble))?;
+    stay_on(CLIENT)?;
     let mut bench = Bench {
         peers: None,
         runtime: tokio::runtime::Builder::new_multi_thread()

@@ -15,7 +15,8 @@ use tokio::time::Instant;
 use tonic::{Code, Request, Status, client::Grpc, transport::Channel};
 
 use crate::{
-    spread::{Spread, nanoseconds},
+    pacer::Pacer,
+    spread::{Spread, Typical, nanoseconds},
     wire::{self, AsBytes, Method},
 };
 
@@ -77,6 +78,8 @@ pub(crate) struct Found {
     pub(crate) tenths: Vec<(u32, f64)>,
     /// Of answers, in microseconds.
     pub(crate) latency: Spread,
+    /// … in most windows of [`WINDOW`].
+    pub(crate) typical: Typical,
     pub(crate) first_error: Option<String>,
 }
 
@@ -92,13 +95,17 @@ pub(crate) const ROWS_MAX: usize = 1_500;
 const CONNECTIONS: usize = 4;
 /// Requests of an open loop on their way; more are held back and counted.
 const IN_FLIGHT_MAX: usize = 20_000;
+/// In how long parts of the time percentiles are looked at, too: a machine that is shared stops for
+/// milliseconds, and in most of these it does not.
+const WINDOW: Duration = Duration::from_millis(250);
 /// How long the last answers are waited for.
 const TAIL: Duration = Duration::from_secs(5);
 
 /// Everything that the tasks of the generator share; they run on one thread.
 struct Tally {
     found: Found,
-    times: Vec<u32>,
+    /// By window of when they were due.
+    times: Vec<Vec<u32>>,
     began: Instant,
     ends: Instant,
 }
@@ -155,7 +162,7 @@ fn classes(path: &PathBuf) -> Result<Vec<u16>, Fault> {
 
 /// Sends what was planned and says what came of it.
 pub(crate) fn generate(plan: &Plan) -> Result<Found, Fault> {
-    // Sockets are looked at often: the pace of an open loop keeps this thread busy.
+    // Sockets are looked at often: an open loop that is late keeps this thread busy.
     let runtime =
         tokio::runtime::Builder::new_current_thread().event_interval(7).enable_all().build()?;
     let local = tokio::task::LocalSet::new();
@@ -203,7 +210,8 @@ async fn run(plan: &Plan) -> Result<Found, Fault> {
     drop(deck);
     let Tally { mut found, mut times, began, ends } =
         Rc::try_unwrap(tally).map_err(|_| "an answer is still waited for")?.into_inner();
-    found.latency = Spread::of(&mut times);
+    found.typical = Typical::of(&mut times);
+    found.latency = Spread::of(&mut times.concat());
     found.seconds = (ends - began).as_secs_f64();
     Ok(found)
 }
@@ -227,16 +235,15 @@ async fn open(
         connections.push(Rc::new(connect(&plan.addresses).await?));
     }
     let flights = Rc::new(());
-    let first = Instant::now();
+    let pacer = Pacer::start(rate)?;
     let mut number: u64 = 0;
     loop {
-        let due = first + Duration::from_secs_f64(number as f64 / rate);
+        let due = pacer.due(number);
         if tally.borrow().ends < due {
             break;
         }
-        // Yields instead of sleeping: a timer of a millisecond would send in bursts.
         while Instant::now() < due {
-            tokio::task::yield_now().await;
+            pacer.rings().await;
         }
         let turn = usize::try_from(number)?;
         number += 1;
@@ -268,10 +275,11 @@ async fn open(
 
 /// One request, tried again once where there is another server, and counted.
 async fn ask(deck: &Deck, lines: &[Channel], at: usize, due: Instant, tally: &RefCell<Tally>) {
-    let mut outcome = call(deck, &lines[at % lines.len()], at).await;
+    let gives_up = deck.deadline.map(|deadline| due + deadline);
+    let mut outcome = in_time(gives_up, call(deck, &lines[at % lines.len()], at)).await;
     let again = 1 < lines.len() && matches!(&outcome, Err(status) if is_worth_another(status));
     if again {
-        outcome = call(deck, &lines[(at + 1) % lines.len()], at).await;
+        outcome = in_time(gives_up, call(deck, &lines[(at + 1) % lines.len()], at)).await;
     }
     let came = Instant::now();
     let mut tally = tally.borrow_mut();
@@ -282,7 +290,12 @@ async fn ask(deck: &Deck, lines: &[Channel], at: usize, due: Instant, tally: &Re
     match outcome {
         Ok(answer) => {
             let took = came.saturating_duration_since(due);
-            tally.times.push(nanoseconds(took));
+            let window = due.saturating_duration_since(tally.began).as_nanos() / WINDOW.as_nanos();
+            let window = usize::try_from(window).unwrap_or(usize::MAX).min(TENTHS_MAX);
+            if tally.times.len() <= window {
+                tally.times.resize(window + 1, Vec::new());
+            }
+            tally.times[window].push(nanoseconds(took));
             let tenth = came.saturating_duration_since(tally.began).as_millis() / 100;
             let found = &mut tally.found;
             found.answered += 1;
@@ -298,6 +311,16 @@ async fn ask(deck: &Deck, lines: &[Channel], at: usize, due: Instant, tally: &Re
         }
         Err(status) => tally.found.refused(&status),
     }
+}
+
+/// What came, unless its caller gave up before.
+async fn in_time<T>(
+    gives_up: Option<Instant>,
+    work: impl Future<Output = Result<T, Status>>,
+) -> Result<T, Status> {
+    let Some(gives_up) = gives_up else { return work.await };
+    let late = |_| Err(Status::deadline_exceeded("its caller gave up"));
+    tokio::time::timeout_at(gives_up, work).await.unwrap_or_else(late)
 }
 
 /// Two hours of tenths of a second.

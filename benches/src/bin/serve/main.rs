@@ -13,6 +13,7 @@ mod latency;
 mod load;
 mod neighbours;
 mod overload;
+mod pacer;
 mod peers;
 mod process;
 mod rude;

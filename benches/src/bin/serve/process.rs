@@ -30,6 +30,13 @@ pub(crate) fn pinned(core: Core, program: &Path) -> Command {
     command
 }
 
+/// Keeps this thread, and those that it starts, on `core`: nobody but the server has the server's.
+pub(crate) fn stay_on(core: Core) -> io::Result<()> {
+    let mut cores = rustix::thread::CpuSet::new();
+    cores.set(core.0);
+    Ok(rustix::thread::sched_setaffinity(None, &cores)?)
+}
+
 /// A process that is killed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Process(pub(crate) Child);

@@ -40,6 +40,32 @@ impl Spread {
     }
 }
 
+/// Percentiles of most windows of time: the medians of theirs. What happens in fewer than half of the
+/// windows is not in them, which is meant: the [`Spread`] of all answers has it.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Typical {
+    pub(crate) windows: usize,
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
+}
+
+impl Typical {
+    /// Of the nanoseconds of each window. A window with fewer than a hundred answers has no 99th
+    /// percentile, such as the last one, which may be cut short; where none has, all are one.
+    pub(crate) fn of(windows: &mut [Vec<u32>]) -> Self {
+        let full = windows.iter_mut().filter(|it| 100 <= it.len());
+        let mut spreads: Vec<Spread> = full.map(|it| Spread::of(it)).collect();
+        if spreads.is_empty() {
+            spreads.push(Spread::of(&mut windows.concat()));
+        }
+        Self {
+            windows: spreads.len(),
+            p50: median(spreads.iter().map(|it| it.p50)),
+            p99: median(spreads.iter().map(|it| it.p99)),
+        }
+    }
+}
+
 /// Nanoseconds in 32 bits: what took longer than four seconds took four seconds.
 pub(crate) fn nanoseconds(time: Duration) -> u32 {
     u32::try_from(time.as_nanos()).unwrap_or(u32::MAX)
@@ -63,6 +89,17 @@ mod tests {
         assert_eq!((spread.count, spread.p50, spread.p99), (1000, 501.0, 991.0));
         assert_eq!((spread.max, spread.mean), (1000.0, 500.5));
         assert_eq!(Spread::of(&mut []).count, 0);
+    }
+
+    #[test]
+    fn what_happens_in_few_windows_is_not_typical() {
+        let calm: Vec<u32> = vec![1000; 200];
+        let mut windows = vec![calm.clone(), vec![9_000_000; 200], calm.clone(), vec![7; 99], calm];
+        let typical = Typical::of(&mut windows);
+        assert_eq!((typical.windows, typical.p50, typical.p99), (4, 1.0, 1.0));
+        windows.extend([vec![9_000_000; 200], vec![9_000_000; 200], vec![9_000_000; 200]]);
+        assert_eq!(Typical::of(&mut windows).p99, 9000.0);
+        assert_eq!(Typical::of(&mut [vec![2000; 60], vec![2000; 60]]).p99, 2.0);
     }
 
     #[test]
