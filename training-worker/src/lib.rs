@@ -10,6 +10,7 @@ pub mod fit;
 mod job;
 mod link;
 pub mod material;
+pub mod onnx;
 pub mod panel;
 pub mod plan;
 mod progress;
