@@ -102,6 +102,9 @@ pub(crate) enum Command {
     /// See the revisions of a task, and bring an older one back.
     #[command(subcommand)]
     Model(command::model::Command),
+    /// Import classifiers that were fitted elsewhere, and see what became of them.
+    #[command(subcommand)]
+    Member(command::member::Command),
     /// Read the journal of what happened and what was decided.
     Events(command::events::Options),
     /// Print a completion script for a shell.
@@ -142,6 +145,7 @@ impl Command {
             | Self::Device(_)
             | Self::Placement(_)
             | Self::Model(_)
+            | Self::Member(_)
             | Self::Events(_)
             | Self::Completion(_) => 2,
         }
@@ -179,6 +183,12 @@ mod tests {
             "explain 00112233445566778899aabbccddeeff --replay",
             "placement explain kitchen --scheduler http://pi:7400",
             "model rollback kitchen 3",
+            "member import kitchen mine.onnx --trained-on none",
+            "member import kitchen mine.onnx --name mine --trained-on these --data new.csv --label label \
+             --expect labels.npy --expect probabilities.npy",
+            "member import kitchen mine.onnx --trained-on none --outputs idle,tap,blender",
+            "member list kitchen",
+            "member remove kitchen mine",
             "events --follow --task kitchen",
             "completion bash",
         ] {

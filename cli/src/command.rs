@@ -7,6 +7,7 @@ pub(crate) mod evaluate;
 pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod feedback;
+pub(crate) mod member;
 pub(crate) mod model;
 pub(crate) mod placement;
 pub(crate) mod predict;

@@ -82,6 +82,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Device(command) => return asked(command::device::run(command, &call)).await,
         Command::Placement(command) => return asked(command::placement::run(command, &call)).await,
         Command::Model(command) => return asked(command::model::run(command, &call)).await,
+        Command::Member(command) => return asked(command::member::run(command, &call)).await,
         Command::Events(options) => return asked(command::events::run(options, &call)).await,
         Command::Completion(options) => return Ok(command::completion::run(&options)?.into()),
     };

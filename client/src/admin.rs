@@ -1,7 +1,7 @@
 //! What people and their tools say to the scheduler.
 
 use futures_util::{Stream, StreamExt as _, stream::BoxStream};
-use proto::v1::{self, admin_client::AdminClient};
+use proto::v1::{self, admin_client::AdminClient, bundles_client::BundlesClient};
 use tonic::transport::Channel;
 
 use crate::{
@@ -15,6 +15,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Admin {
     client: AdminClient<Channel>,
+    bundles: BundlesClient<Channel>,
 }
 
 impl Admin {
@@ -31,10 +32,12 @@ impl Admin {
     /// Speaks over a connection that stands already.
     #[must_use]
     pub fn new(channel: Channel) -> Self {
-        let client = AdminClient::new(channel)
+        let client = AdminClient::new(channel.clone())
             .max_decoding_message_size(proto::MESSAGE_BYTES_MAX)
             .max_encoding_message_size(proto::MESSAGE_BYTES_MAX);
-        Self { client }
+        let bundles =
+            BundlesClient::new(channel).max_encoding_message_size(proto::MESSAGE_BYTES_MAX);
+        Self { client, bundles }
     }
 
     /// Admits the task of a task file, or replaces its policy. Applying the same file twice changes nothing.
@@ -257,5 +260,64 @@ impl Admin {
         })
         .await?;
         Ok(reply.corrections)
+    }
+
+    /// Gives a task a member that was fitted elsewhere, in the bundle `bytes`, whose SHA-256 is
+    /// `request.digest`. It is durable when this returns; giving the same one twice is harmless.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Refused`] with the reason when the bundle is no member of this task.
+    pub async fn add_member(
+        &self,
+        bytes: Vec<u8>,
+        request: v1::AddMemberRequest,
+    ) -> Result<v1::MemberView, ClientError> {
+        let bytes = std::sync::Arc::new(bytes);
+        again(|| {
+            let mut client = self.bundles.clone();
+            let (bytes, digest) = (bytes.clone(), request.digest.clone());
+            let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+            let starts = (0..bytes.len()).step_by(proto::CHUNK_BYTES);
+            let chunks = starts.map(move |from| {
+                let to = bytes.len().min(from + proto::CHUNK_BYTES);
+                let data = bytes[from..to].to_vec().into();
+                v1::BundleChunk { digest: digest.clone(), length, data }
+            });
+            async move { client.put_bundle(futures_util::stream::iter(chunks)).await }
+        })
+        .await?;
+        let reply = again(|| {
+            let (mut client, request) = (self.client.clone(), request.clone());
+            async move { client.add_member(request).await }
+        })
+        .await?;
+        Ok(reply.member.unwrap_or_default())
+    }
+
+    /// The members of a task that were fitted elsewhere, by name.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Refused`] with `NOT_FOUND` when there is no such task.
+    pub async fn members(&self, task: &str) -> Result<Vec<v1::MemberView>, ClientError> {
+        let reply = again(|| {
+            let mut client = self.client.clone();
+            let request = v1::ListMembersRequest { task: task.to_owned() };
+            async move { client.list_members(request).await }
+        })
+        .await?;
+        Ok(reply.members)
+    }
+
+    /// Gives up a member that was fitted elsewhere: the next training goes without it.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Refused`] with `NOT_FOUND` when there is no such task or member.
+    pub async fn remove_member(&self, task: &str, name: &str) -> Result<(), ClientError> {
+        let request = v1::RemoveMemberRequest { task: task.to_owned(), name: name.to_owned() };
+        self.client.clone().remove_member(request).await?;
+        Ok(())
     }
 }

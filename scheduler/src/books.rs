@@ -48,6 +48,29 @@ pub struct TaskBook {
     pub corrections_since: u64,
     /// What is served: the newest revision.
     pub current: Option<Arc<Revision>>,
+    /// Members that were fitted elsewhere, by name.
+    pub members: Vec<ImportedMember>,
+}
+
+/// A member that was fitted elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImportedMember {
+    /// What it is called within its task.
+    pub name: String,
+    /// SHA-256 of its bundle, which holds this one member.
+    pub digest: [u8; 32],
+    /// Size of its bundle.
+    pub bundle_bytes: u64,
+    /// Its family, by its form.
+    pub family: String,
+    /// What it was made of, in words.
+    pub source: String,
+    /// So many of the first samples it may have been taught.
+    pub samples_seen: u64,
+    /// So many of the first corrections it may have been taught.
+    pub corrections_seen: u64,
+    /// When it was imported.
+    pub at_ms: u64,
 }
 
 /// A released bundle.
@@ -178,6 +201,14 @@ impl Books {
         .await?
         .map(|row| revision(name, &row))
         .transpose()?;
+        let members = sqlx::query(
+            "SELECT name, digest, bundle_bytes, family, source, samples_seen, corrections_seen, \
+             at_ms FROM members WHERE task_id = ? ORDER BY name",
+        )
+        .bind(id)
+        .fetch_all(&mut *state)
+        .await?;
+        let members = members.iter().map(imported).collect::<Result<_, _>>()?;
         let book = TaskBook {
             id,
             task,
@@ -187,6 +218,7 @@ impl Books {
             corrections: count(&row, 4)?,
             corrections_since: count(&row, 5)?,
             current: current.map(Arc::new),
+            members,
         };
         self.tasks.insert(name.to_owned(), Arc::new(book));
 
@@ -245,6 +277,22 @@ pub fn revision(task: &str, row: &SqliteRow) -> Result<Revision, BooksError> {
             .transpose()
             .map_err(wrong)?,
         rollback_of: row.try_get::<Option<i64>, _>(7)?.map(i64::unsigned_abs),
+    })
+}
+
+/// A row of `members`, in the order of columns of [`Books::read_task`].
+fn imported(row: &SqliteRow) -> Result<ImportedMember, BooksError> {
+    let name: String = row.try_get(0)?;
+    let digest: Vec<u8> = row.try_get(1)?;
+    Ok(ImportedMember {
+        digest: digest.try_into().map_err(|_| foreign("a digest", &name, "not 32 bytes"))?,
+        bundle_bytes: count(row, 2)?,
+        family: row.try_get(3)?,
+        source: row.try_get(4)?,
+        samples_seen: count(row, 5)?,
+        corrections_seen: count(row, 6)?,
+        at_ms: count(row, 7)?,
+        name,
     })
 }
 

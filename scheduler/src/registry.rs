@@ -6,6 +6,7 @@
 
 mod corrections;
 mod fleet;
+mod members;
 mod samples;
 mod tasks;
 mod training;
@@ -20,6 +21,7 @@ use tonic::{Code, Status};
 
 pub use corrections::Submit;
 pub use fleet::{Decide, Decided, KnowDevice, NextGeneration};
+pub use members::{AddMember, RemoveMember};
 pub use samples::{AddSamples, Summary};
 pub use tasks::{Applied, ApplyTask, RemoveTask, Rollback};
 pub use training::{

@@ -5,6 +5,7 @@ mod bundles;
 mod corrections;
 mod fleet;
 mod import;
+mod members;
 mod training;
 
 use std::{

@@ -4,6 +4,7 @@
 //! of a fit. Whatever happened before, an attempt starts the same way: ask what is to be trained,
 //! fetch the rows, take over what an earlier attempt published, fit what is missing.
 
+mod imported;
 mod search;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
@@ -20,13 +21,16 @@ use proto::{
 use runtime::{Drain, Exit, Report};
 use tokio::time::Instant;
 
-use self::search::{Found, as_served};
+use self::{
+    imported::Imported,
+    search::{Found, as_served},
+};
 use crate::{
     Config, RunError,
     comparison::{Served, compare},
     fit::{Recipe, Stop},
     link::{Link, LinkError, Speaker},
-    material::Material,
+    material::{Material, Seen},
     plan::{self, Size},
     progress::Reporter,
     report::report,
@@ -129,6 +133,8 @@ struct Brief {
 /// What is to be fitted, and how better settings are found.
 struct Plan {
     recipes: Vec<Recipe>,
+    /// Members that were fitted elsewhere; in the order of their names.
+    imported: Vec<Imported>,
     search: Search,
     size: Size,
 }
@@ -169,9 +175,12 @@ impl Job {
         let rows = table.labels().len();
         let corrections = table.corrections().labels.len();
         tracing::info!(task.id = job.task, rows, corrections, "training begins");
+        let imported = self.imported(&job, &brief.schema).await?;
         let (schema, seed) = (brief.schema.clone(), brief.terms.seed);
-        let material = compute(move || Material::new(schema, table, seed)).await?;
+        let seen: Vec<Seen> = imported.iter().map(|it| it.seen).collect();
+        let material = compute(move || Material::beside(&seen, schema, table, seed)).await?;
         let material = Arc::new(material.map_err(JobError::Rows)?);
+        let imported = self.leave_out_the_taught(imported, material.set_aside, &reporter).await;
         let mut bench = Workbench::new(material.clone(), brief.terms);
         let size = Size {
             rows: material.lessons.labels.len(),
@@ -180,14 +189,14 @@ impl Job {
         };
         let Found { search, adopted } = search::replay(&job, &brief.families, size);
         if !job.resume_digest.is_empty() {
-            bench = self.resume(bench, &job.resume_digest, &adopted).await?;
+            bench = self.resume(bench, &job.resume_digest, &adopted, &imported).await?;
         }
         let better = |recipe: Recipe| {
             let found = adopted.iter().find(|it| it.family() == recipe.family());
             found.cloned().unwrap_or_else(|| as_served(recipe, &job.baseline_settings, size))
         };
         let recipes = plan::order(&brief.families, size).into_iter().map(better).collect();
-        let plan = Plan { recipes, search, size };
+        let plan = Plan { recipes, imported, search, size };
         let baseline = if job.baseline_digest.is_empty() {
             None
         } else {
@@ -206,7 +215,7 @@ impl Job {
         baseline: Option<Baseline>,
         reporter: &Reporter,
     ) -> Result<(), JobError> {
-        let Plan { recipes: mut waiting, search, size } = plan;
+        let Plan { recipes: mut waiting, mut imported, search, size } = plan;
         // What an earlier attempt has fitted comes first: it was published, and costs less.
         let there = bench.taken_over();
         let total = waiting.len();
@@ -217,6 +226,10 @@ impl Job {
         let mut fault = None;
         let mut published_last = false;
         while let Some(recipe) = waiting.pop_front() {
+            if !bench.families().is_empty() {
+                // The first of ours is served at once; then those that need no fit.
+                bench = self.adopt(bench, std::mem::take(&mut imported), reporter).await?;
+            }
             let done = bench.families().len();
             if 0 < done && !fits(&recipe, size, brief.budget - reporter.seconds()) {
                 let family = recipe.family().name();
@@ -252,10 +265,11 @@ impl Job {
                 if 0 < done || waiting.is_empty() {
                     bench = self.gates(bench, reporter).await?;
                 }
-                published_last = waiting.is_empty() && !searches;
+                published_last = waiting.is_empty() && !searches && imported.is_empty();
                 bench = self.publish(bench, None, published_last, reporter, total).await?;
             }
         }
+        bench = self.adopt(bench, imported, reporter).await?;
         if bench.families().is_empty() {
             return Err(JobError::Bench(fault.unwrap_or(BenchError::Nobody)));
         }
@@ -399,6 +413,7 @@ impl Job {
         mut bench: Workbench,
         digest: &[u8],
         adopted: &[Recipe],
+        imported: &[Imported],
     ) -> Result<Workbench, JobError> {
         let ensemble = match self.bundle(digest).await {
             Ok(ensemble) => ensemble,
@@ -413,7 +428,10 @@ impl Job {
             return Ok(bench);
         }
         let members = ensemble.members().len();
-        bench.resume(ensemble, |family| !adopted.iter().any(|it| it.family() == family));
+        bench.resume(ensemble, |member| {
+            !adopted.iter().any(|it| it.family() == member.family)
+                && !imported.iter().any(|it| it.is(member))
+        });
         tracing::info!(members, "went on from an earlier attempt");
         Ok(bench)
     }

@@ -48,6 +48,33 @@ pub struct Across {
 /// Most rows that choose. Votes of a thousand rows more would cost more than they tell.
 const CHECKS_MAX: usize = 6_000;
 
+/// So many of the first samples and corrections may have taught a member that was fitted elsewhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Seen {
+    /// Samples, in the scheduler's order.
+    pub samples: usize,
+    /// Corrections, in the scheduler's order.
+    pub corrections: usize,
+}
+
+impl Seen {
+    /// None of the rows.
+    pub const NOTHING: Self = Self { samples: 0, corrections: 0 };
+
+    /// Whether what `other` saw is among it.
+    #[must_use]
+    pub fn covers(self, other: Self) -> bool {
+        other.samples <= self.samples && other.corrections <= self.corrections
+    }
+}
+
+/// Rows that a member has not seen must be at least so many to choose by,
+const UNSEEN_MIN: usize = 200;
+/// at least one in so many of those that would choose without it,
+const UNSEEN_PART: usize = 4;
+/// and at least so many to measure with.
+const UNSEEN_HELD_OUT_MIN: usize = 30;
+
 /// All rows of a job, parted once and for all.
 #[derive(Debug)]
 pub struct Material {
@@ -65,6 +92,8 @@ pub struct Material {
     pub corrections: Checks,
     /// How the samples were parted.
     pub kind: Kind,
+    /// Rows that teach, and neither choose nor measure, because somebody has seen them.
+    pub set_aside: Seen,
 }
 
 impl Material {
@@ -74,7 +103,24 @@ impl Material {
     ///
     /// [`SplitError`] when there are too few rows to train, choose and check with.
     pub fn new(schema: Schema, table: Table, seed: u64) -> Result<Self, SplitError> {
-        Self::parted(schema, table, None, seed)
+        Self::parted(schema, table, None, &[], seed)
+    }
+
+    /// The same beside members that were fitted elsewhere: what one of them may have seen teaches
+    /// others, and neither chooses nor measures, as long as enough rows are left that none of them
+    /// has seen. Where too few are left, those members have to stay out that have seen most:
+    /// [`Material::set_aside`] does not cover what they have seen.
+    ///
+    /// # Errors
+    ///
+    /// As [`Material::new`].
+    pub fn beside(
+        seen: &[Seen],
+        schema: Schema,
+        table: Table,
+        seed: u64,
+    ) -> Result<Self, SplitError> {
+        Self::parted(schema, table, None, seen, seed)
     }
 
     /// All rows of `table` teach and choose; other rows are there to measure with.
@@ -88,13 +134,14 @@ impl Material {
         table: Table,
         seed: u64,
     ) -> Result<Self, SplitError> {
-        Self::parted(schema, table, Some(held_out), seed)
+        Self::parted(schema, table, Some(held_out), &[], seed)
     }
 
     fn parted(
         schema: Schema,
         table: Table,
         measure: Option<Checks>,
+        seen: &[Seen],
         seed: u64,
     ) -> Result<Self, SplitError> {
         let classes = schema.classes().len();
@@ -112,6 +159,8 @@ impl Material {
         let rows: Vec<(usize, Fold)> = training.into_iter().chain(teach).zip(folds).collect();
         let all: Vec<usize> = rows.iter().map(|(row, _)| *row).collect();
         let every = all.len().div_ceil(CHECKS_MAX);
+        let set_aside = sheet.most_that_leave_enough(seen, &rows, &held_out);
+        let unseen = |row: &usize| sheet.unseen(*row, set_aside);
         let across = |asked: usize| {
             let of = |wanted: &dyn Fn(Fold) -> bool| -> Vec<usize> {
                 rows.iter().filter(|(_, fold)| wanted(*fold)).map(|(row, _)| *row).collect()
@@ -121,17 +170,21 @@ impl Material {
                 Fold::Always => true,
                 Fold::Border => false,
             });
-            let asked: Vec<usize> =
-                of(&|fold| fold == Fold::Of(asked)).into_iter().step_by(every).collect();
+            let asked = of(&|fold| fold == Fold::Of(asked)).into_iter().filter(unseen);
+            let asked: Vec<usize> = asked.step_by(every).collect();
             Across { lessons: sheet.lessons(&teaching), checks: sheet.checks(&asked) }
         };
+        let checks =
+            |rows: &[usize]| sheet.checks(&rows.iter().copied().filter(unseen).collect::<Vec<_>>());
         Ok(Self {
             lessons: sheet.lessons(&all),
-            folds: (0..count).map(across).collect(),
-            held_out: measure.unwrap_or_else(|| sheet.checks(&held_out)),
-            kept_back: sheet.checks(&back),
-            corrections: sheet.checks(&corrected),
+            // A fold that nobody may be asked about teaches for the others.
+            folds: (0..count).map(across).filter(|it| !it.checks.truth.is_empty()).collect(),
+            held_out: measure.unwrap_or_else(|| checks(&held_out)),
+            kept_back: checks(&back),
+            corrections: checks(&corrected),
             kind,
+            set_aside,
             schema,
         })
     }
@@ -175,6 +228,42 @@ impl Sheet {
         }
     }
 
+    fn unseen(&self, row: usize, seen: Seen) -> bool {
+        match row.checked_sub(self.samples.len()) {
+            None => seen.samples <= row,
+            Some(correction) => seen.corrections <= correction,
+        }
+    }
+
+    /// What the most may have seen without leaving too few rows to choose by and to measure with.
+    fn most_that_leave_enough(
+        &self,
+        seen: &[Seen],
+        rows: &[(usize, Fold)],
+        held_out: &[usize],
+    ) -> Seen {
+        let mut most_first = seen.to_vec();
+        most_first.sort_unstable();
+        let asked: Vec<usize> =
+            rows.iter().filter(|it| matches!(it.1, Fold::Of(_))).map(|it| it.0).collect();
+        let enough = |seen: &Seen| {
+            let left = |rows: &[usize]| rows.iter().filter(|&&it| self.unseen(it, *seen)).count();
+            UNSEEN_MIN.max(asked.len() / UNSEEN_PART) <= left(&asked)
+                && UNSEEN_HELD_OUT_MIN <= left(held_out)
+        };
+        // One that has seen more samples but fewer corrections than another needs both.
+        while let Some(most) = most_first.pop() {
+            let both = most_first.iter().fold(most, |both, it| Seen {
+                samples: both.samples.max(it.samples),
+                corrections: both.corrections.max(it.corrections),
+            });
+            if both == Seen::NOTHING || enough(&both) {
+                return both;
+            }
+        }
+        Seen::NOTHING
+    }
+
     fn features(&self, rows: impl Iterator<Item = usize>) -> Features {
         let mut values = Vec::new();
         rows.for_each(|row| values.extend_from_slice(self.row(row)));
@@ -196,5 +285,60 @@ impl Sheet {
             samples: Arc::new(self.features(repeated())),
             labels: repeated().map(|row| self.labels[row]).collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::v1::SampleChunk;
+
+    use super::*;
+
+    const CLASSES: usize = 2;
+
+    /// So many samples of two classes in turn; the value of a sample is its number.
+    fn table(rows: u16) -> Table {
+        let mut table = Table::new(1, CLASSES);
+        let values: Vec<f32> = (0..rows).map(f32::from).collect();
+        let chunk = SampleChunk {
+            width: 1,
+            values: proto::parse::pack(&values),
+            labels: (0..rows).map(|row| u32::from(row % 2)).collect(),
+            ..SampleChunk::default()
+        };
+        table.take(&chunk).unwrap();
+        table
+    }
+
+    fn material(rows: u16, seen: &[Seen]) -> Material {
+        let schema = Schema::new(vec!["a".to_owned()], vec!["x".to_owned(), "y".to_owned()], None);
+        Material::beside(seen, schema.unwrap(), table(rows), 7).unwrap()
+    }
+
+    fn seen(samples: usize) -> Seen {
+        Seen { samples, ..Seen::NOTHING }
+    }
+
+    #[test]
+    fn rows_that_somebody_has_seen_teach_and_neither_choose_nor_measure() {
+        let material = material(1_000, &[seen(400)]);
+        assert_eq!(material.set_aside, seen(400));
+        assert_eq!(material.lessons.labels.len() + material.held_out.truth.len(), 1_000);
+        let folds = material.folds.iter().map(|fold| &fold.checks);
+        for checks in folds.chain([&material.held_out]) {
+            assert!(!checks.truth.is_empty());
+            assert!(checks.samples.values().iter().all(|&row| 400.0 <= row));
+        }
+    }
+
+    #[test]
+    fn too_few_unseen_rows_are_not_all_that_chooses() {
+        let (all, plain) = (material(1_000, &[seen(1_000)]), material(1_000, &[]));
+        assert_eq!(all.set_aside, Seen::NOTHING);
+        assert_eq!(all.truth(), plain.truth());
+        assert_eq!(all.held_out.truth, plain.held_out.truth);
+        // The one who has seen fewer takes part all the same.
+        let both = material(1_000, &[seen(400), seen(1_000), Seen::NOTHING]);
+        assert_eq!(both.set_aside, seen(400));
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     fit::Recipe,
     material::Material,
     search::space,
-    workbench::{Assembled, MemberMeasure},
+    workbench::{Assembled, MemberMeasure, Origin},
 };
 
 /// The report of an ensemble whose bundle takes `bundle_bytes`.
@@ -47,7 +47,14 @@ fn alone(member: &MemberMeasure) -> MemberReport {
         fit_seconds: member.fit_seconds,
         work: Some(member.work.into()),
         bytes: member.bytes,
-        settings: settings(&member.recipe),
+        settings: match &member.origin {
+            Origin::Fitted(recipe) => settings(recipe),
+            Origin::Imported(_) => Vec::new(),
+        },
+        imported: match &member.origin {
+            Origin::Fitted(_) => String::new(),
+            Origin::Imported(name) => name.clone(),
+        },
     }
 }
 

@@ -56,12 +56,21 @@ impl BenchError {
     }
 }
 
+/// Where a member comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Origin {
+    /// It was fitted here.
+    Fitted(Recipe),
+    /// It was fitted elsewhere, and is called so.
+    Imported(String),
+}
+
 /// A member, and what was said of rows that choose and rows that measure.
 #[derive(Clone, Debug)]
 struct Standing {
     member: Member,
     /// How it was made.
-    recipe: Recipe,
+    origin: Origin,
     /// By members of the same recipe that were fitted without them each.
     across: Opinion,
     /// By the member itself.
@@ -214,8 +223,8 @@ pub struct Terms {
 pub struct MemberMeasure {
     /// How it was trained.
     pub family: Family,
-    /// With which settings.
-    pub recipe: Recipe,
+    /// Where it comes from, and with which settings.
+    pub origin: Origin,
     /// What its vote counts; 0 for one that does not ship.
     pub weight: f32,
     /// Share of the rows that choose that were answered rightly.
@@ -271,9 +280,9 @@ impl Workbench {
     /// Takes over the members of a bundle that an earlier attempt at the same job published: they
     /// are not fitted again, unless their family is not `wanted`. Their votes across the folds,
     /// which a bundle does not hold, are.
-    pub fn resume(&mut self, earlier: Ensemble, wanted: impl Fn(Family) -> bool) {
+    pub fn resume(&mut self, earlier: Ensemble, wanted: impl Fn(&Member) -> bool) {
         let Parts { preparations, gate: _, members, .. } = earlier.into_parts();
-        let wanted = members.into_iter().filter(|it| wanted(it.member.family));
+        let wanted = members.into_iter().filter(|it| wanted(&it.member));
         for Weighted { mut member, .. } in wanted {
             member.preparation = self.keep(preparations[member.preparation].clone());
             self.earlier.push(member);
@@ -324,9 +333,42 @@ impl Workbench {
         let fit_seconds = clock() - began;
         let fitted = (self.preparations[member.preparation].clone(), member.model.clone());
         let (held_out, work) = self.ask(family, fitted, &self.material.held_out.samples)?;
-        let recipe = recipe.clone();
+        let origin = Origin::Fitted(recipe.clone());
         let across = heard.opinion;
-        self.standing.push(Standing { member, recipe, across, held_out, fit_seconds, work });
+        self.standing.push(Standing { member, origin, across, held_out, fit_seconds, work });
+        Ok(())
+    }
+
+    /// Takes in a member that was fitted elsewhere: the first of `ensemble`. It is asked about the rows
+    /// that choose and those that measure, as every member is; whoever made the material has set aside
+    /// what it may have seen.
+    ///
+    /// # Errors
+    ///
+    /// [`BenchError`], after which the workbench is as before.
+    pub fn adopt(
+        &mut self,
+        name: &str,
+        ensemble: Ensemble,
+        stop: &Stop,
+        clock: &dyn Fn() -> f64,
+    ) -> Result<(), BenchError> {
+        self.complete(stop, clock)?;
+        let Parts { mut preparations, mut members, .. } = ensemble.into_parts();
+        // An ensemble has a member, and that names one of its preparations.
+        let Weighted { member, .. } = members.swap_remove(0);
+        let Member { family, preparation, model } = member;
+        let preparation = preparations.swap_remove(preparation);
+        let fitted = || (preparation.clone(), model.clone());
+        let across = self.material.folds.iter();
+        let across = across.map(|fold| self.ask(family, fitted(), &fold.checks.samples));
+        let across: Vec<Opinion> =
+            across.map(|asked| asked.map(|(said, _)| said)).collect::<Result<_, _>>()?;
+        let across = across.into_iter().reduce(Opinion::and).expect("there are two folds or more");
+        let (held_out, work) = self.ask(family, fitted(), &self.material.held_out.samples)?;
+        let member = Member { family, preparation: self.keep(preparation), model };
+        let origin = Origin::Imported(name.to_owned());
+        self.standing.push(Standing { member, origin, across, held_out, fit_seconds: 0.0, work });
         Ok(())
     }
 
@@ -340,7 +382,9 @@ impl Workbench {
         if self.rows_heard() == self.truth.len() {
             return Ok(());
         }
-        let Some(Standing { recipe, .. }) = self.standing.first() else { return Ok(()) };
+        let Some(Standing { origin: Origin::Fitted(recipe), .. }) = self.standing.first() else {
+            return Ok(());
+        };
         let recipe = recipe.clone();
         let began = clock();
         match self.hear(&recipe, &self.effort(recipe.family(), stop)) {

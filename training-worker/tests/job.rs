@@ -9,11 +9,15 @@ use std::{
     time::Duration,
 };
 
-use models::{Family, Subset, bundle};
+use models::{
+    ClassId, Ensemble, Family, Member, Model, Parts, Preparation, Schema, Subset, Voting, Weighted,
+    bundle, member::Linear,
+};
 use prost::bytes::Bytes;
 use proto::v1::{
-    BeginRequest, BundleChunk, GetBundleRequest, ProgressReply, ProgressRequest, PublishReply,
-    PublishRequest, PutBundleReply, Released, SampleChunk, SamplesRequest, TrainingJob,
+    BeginRequest, BundleChunk, GetBundleRequest, ImportedMember, ProgressReply, ProgressRequest,
+    PublishReply, PublishRequest, PutBundleReply, Released, SampleChunk, SamplesRequest,
+    TrainingJob,
     bundles_server::{Bundles, BundlesServer},
     publish_reply::Outcome,
     training_server::{Training, TrainingServer},
@@ -293,6 +297,93 @@ async fn a_later_attempt_goes_on_from_what_an_earlier_one_published() {
     assert_eq!(before.members()[0].member.model, after.members()[0].member.model);
     assert_eq!(families(&after).len(), 3);
     assert_eq!(after.preparations().len(), 1, "the same preparation is done once");
+}
+
+/// A classifier that was fitted elsewhere, in a bundle of its own: the class is the largest column.
+fn own() -> Vec<u8> {
+    let TrainingJob { features, classes, .. } = job(&[]);
+    let weights = (0..CLASSES * WIDTH).map(|at| if at % WIDTH == at / WIDTH { 1.0 } else { 0.0 });
+    let linear = Linear { width: WIDTH, weights: weights.collect(), bias: vec![0.0; CLASSES] };
+    let member = Member { family: Family::LinearSvm, preparation: 0, model: Model::Linear(linear) };
+    let parts = Parts {
+        schema: Schema::new(features, classes, Some(ClassId(0))).unwrap(),
+        preparations: vec![Preparation::default()],
+        gate: None,
+        members: vec![Weighted { weight: 1.0, member }],
+        voting: Voting::default(),
+    };
+    bundle::encode(&Ensemble::new(parts).unwrap())
+}
+
+/// A scheduler whose task has [`own`], which may have been taught by so many samples.
+fn with_own(families: &[&str], samples_seen: u64) -> Scheduler {
+    let digest = bundle::digest(&own()).to_vec();
+    let imported = vec![ImportedMember {
+        name: "own".to_owned(),
+        digest: digest.clone().into(),
+        samples_seen,
+        corrections_seen: 0,
+    }];
+    let scheduler = scheduler(TrainingJob { imported, ..job(families) });
+    scheduler.state().bundles.insert(digest, own());
+    scheduler
+}
+
+/// What the last report says of the imported member: what it counts and how often it was right.
+fn said_of_own(state: &State) -> Option<(f32, f64)> {
+    let report = state.published.last().unwrap().report.as_ref().unwrap();
+    let mut members = report.members.iter().chain(&report.left_out);
+    members.find(|it| it.imported == "own").map(|it| (it.weight, it.validation_accuracy))
+}
+
+#[tokio::test]
+async fn an_imported_member_is_weighed_beside_those_that_are_fitted() {
+    let (scheduler, address) = with_own(&["forest"], 0).start().await;
+    assert_eq!(train(address, 1).await, Exit::Drained);
+    let state = scheduler.state();
+    let (weight, accuracy) = said_of_own(&state).unwrap();
+    assert!(0.1 < weight && 0.8 < accuracy, "{weight} {accuracy}");
+    let lasts: Vec<bool> = state.published.iter().map(|offer| offer.last).collect();
+    assert_eq!(lasts, [false, true], "the first of ours is not kept waiting");
+    // As it came, to the last bit; who does not help beside it stays at home.
+    let ensemble = decode(&state, &state.published[1].digest);
+    let last = &ensemble.members().last().unwrap().member;
+    let alone = bundle::decode(&own()).unwrap();
+    assert_eq!(last.model, alone.members()[0].member.model);
+}
+
+#[tokio::test]
+async fn a_later_attempt_does_not_take_an_imported_member_for_one_that_it_fitted() {
+    let (scheduler, address) = with_own(&["linear-svm", "knn"], 0).start().await;
+    assert_eq!(train(address, 1).await, Exit::Drained);
+    {
+        let mut state = scheduler.state();
+        let whole = state.published.last().unwrap().digest.clone();
+        state.job.resume_digest = whole;
+        state.attempt = 2;
+    }
+    assert_eq!(train(address, 2).await, Exit::Drained);
+    let state = scheduler.state();
+    let report = state.published.last().unwrap().report.as_ref().unwrap();
+    let mut members: Vec<(&str, &str)> = report
+        .members
+        .iter()
+        .chain(&report.left_out)
+        .map(|it| (it.family.as_str(), it.imported.as_str()))
+        .collect();
+    members.sort_unstable();
+    assert_eq!(members, [("knn", ""), ("linear-svm", ""), ("linear-svm", "own")]);
+}
+
+#[tokio::test]
+async fn an_imported_member_that_knows_the_rows_by_heart_is_left_out_and_that_is_told() {
+    let (scheduler, address) = with_own(&["ridge"], 900).start().await;
+    assert_eq!(train(address, 1).await, Exit::Drained);
+    let state = scheduler.state();
+    assert_eq!(said_of_own(&state), None);
+    assert!(state.progress.iter().any(|it| it.step.starts_with("left out \"own\"")));
+    let report = state.published.last().unwrap().report.as_ref().unwrap();
+    assert_eq!(report.held_out_rows, 150, "nothing is set aside for somebody who stays out");
 }
 
 #[tokio::test]

@@ -47,7 +47,7 @@ fn named(settings: &[v1::Setting]) -> Value {
 pub(super) fn report(report: &v1::RevisionReport) -> Value {
     let member = |member: &v1::MemberReport| {
         json!({
-            "family": member.family, "weight": member.weight,
+            "family": member.family, "imported": some(&member.imported), "weight": member.weight,
             "validation_accuracy": member.validation_accuracy,
             "fit_seconds": member.fit_seconds, "bytes": member.bytes,
             "settings": named(&member.settings),
@@ -76,6 +76,18 @@ pub(super) fn report(report: &v1::RevisionReport) -> Value {
         "training_rows": report.training_rows, "validation_rows": report.validation_rows,
         "held_out_rows": report.held_out_rows, "split": report.split,
         "bundle_bytes": report.bundle_bytes, "held_out": report.held_out.as_ref().map(measured),
+    })
+}
+
+/// A member that was fitted elsewhere.
+pub(super) fn imported(member: &v1::MemberView) -> Value {
+    json!({
+        "task": member.task, "name": member.name, "family": member.family,
+        "source": member.source, "digest": runtime::secret::hex(&member.digest),
+        "bytes": member.bundle_bytes, "samples_seen": member.samples_seen,
+        "corrections_seen": member.corrections_seen, "at_ms": member.at_ms,
+        "weighed": member.weighed, "weight": member.weight,
+        "validation_accuracy": member.weighed.then_some(member.accuracy),
     })
 }
 

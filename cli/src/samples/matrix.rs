@@ -63,7 +63,7 @@ enum Labels {
 
 impl Matrix {
     /// Whether a file begins like a matrix.
-    pub(super) fn is_one(path: &Path) -> std::io::Result<bool> {
+    pub(crate) fn is_one(path: &Path) -> std::io::Result<bool> {
         let begin = beginning(path)?;
         let idx = matches!(begin[..], [0, 0, 0x08..=0x0e, 1..=8, ..]);
         Ok(idx || begin.starts_with(b"\x93NUMPY"))

@@ -57,11 +57,14 @@ impl Message<ApplyTask> for Registry {
         }
         if let Some(before) = &before
             && before.task.schema != task.schema
-            && (0 < before.samples || 0 < before.corrections || before.current.is_some())
+            && (0 < before.samples
+                || 0 < before.corrections
+                || before.current.is_some()
+                || !before.members.is_empty())
         {
             return Err(RegistryError::NotNow(format!(
-                "the features, classes or background of {:?} differ from those of its samples and \
-                 revisions; give the new task another name, or `sensemble task rm {}` first",
+                "the features, classes or background of {:?} differ from those of its samples, \
+                 revisions and imported members; give the new task another name, or `sensemble task rm {}` first",
                 task.name, task.name
             )));
         }
@@ -123,11 +126,13 @@ impl Message<RemoveTask> for Registry {
     ) -> Self::Reply {
         let book = self.task(&name)?;
         let mut change = self.change().await?;
-        let digests: Vec<Vec<u8>> =
-            sqlx::query_scalar("SELECT DISTINCT digest FROM revisions WHERE task_id = ?")
-                .bind(book.id)
-                .fetch_all(&mut *change.transaction)
-                .await?;
+        let digests: Vec<Vec<u8>> = sqlx::query_scalar(
+            "SELECT digest FROM revisions WHERE task_id = ?1 \
+             UNION SELECT digest FROM members WHERE task_id = ?1",
+        )
+        .bind(book.id)
+        .fetch_all(&mut *change.transaction)
+        .await?;
         sqlx::query("DELETE FROM tasks WHERE id = ?")
             .bind(book.id)
             .execute(&mut *change.transaction)
@@ -217,10 +222,13 @@ impl Message<Rollback> for Registry {
 impl Registry {
     /// Removes a bundle that nothing refers to any more.
     pub(super) async fn forget_bundle(&self, digest: [u8; 32]) -> Result<(), RegistryError> {
-        let used: i64 = sqlx::query_scalar("SELECT count(*) FROM revisions WHERE digest = ?")
-            .bind(digest.as_slice())
-            .fetch_one(self.vault.state.writer())
-            .await?;
+        let used: i64 = sqlx::query_scalar(
+            "SELECT (SELECT count(*) FROM revisions WHERE digest = ?1) \
+             + (SELECT count(*) FROM members WHERE digest = ?1)",
+        )
+        .bind(digest.as_slice())
+        .fetch_one(self.vault.state.writer())
+        .await?;
         let placed =
             self.books.placements.values().flatten().any(|placed| placed.choice.digest == digest);
         let published = self.books.jobs.values().any(|job| job.published == Some(digest));

@@ -444,7 +444,14 @@ fn released(revision: u64, publish: &Publish) -> String {
     let held_out = report.held_out.as_ref().map_or_else(String::new, |measured| {
         format!(", {:.4} on held-out rows (all members)", measured.accuracy)
     });
-    let families: Vec<&str> = report.members.iter().map(|it| it.family.as_str()).collect();
+    let families: Vec<String> = report
+        .members
+        .iter()
+        .map(|it| match &*it.imported {
+            "" => it.family.clone(),
+            name => format!("{name} ({})", it.family),
+        })
+        .collect();
     format!(
         "revision {revision} released: {}; accuracy {best:.4} on validation rows{held_out}",
         families.join(" + ")

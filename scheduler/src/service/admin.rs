@@ -286,10 +286,36 @@ impl Admin for Services {
             .collect();
         Ok(Response::new(v1::ListCorrectionsReply { corrections }))
     }
+
+    async fn add_member(
+        &self,
+        request: Request<v1::AddMemberRequest>,
+    ) -> Result<Response<v1::AddMemberReply>, Status> {
+        self.take_member(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_members(
+        &self,
+        request: Request<v1::ListMembersRequest>,
+    ) -> Result<Response<v1::ListMembersReply>, Status> {
+        self.members_of(&request.into_inner().task).map(Response::new)
+    }
+
+    async fn remove_member(
+        &self,
+        request: Request<v1::RemoveMemberRequest>,
+    ) -> Result<Response<v1::RemoveMemberReply>, Status> {
+        let v1::RemoveMemberRequest { task, name } = request.into_inner();
+        self.give_up_member(task, name).await?;
+        Ok(Response::new(v1::RemoveMemberReply {}))
+    }
 }
 
 impl Services {
-    fn book(&self, task: &str) -> Result<std::sync::Arc<TaskBook>, registry::RegistryError> {
+    pub(super) fn book(
+        &self,
+        task: &str,
+    ) -> Result<std::sync::Arc<TaskBook>, registry::RegistryError> {
         self.vault.books().tasks.get(task).cloned().ok_or_else(|| no_task(task))
     }
 

@@ -79,6 +79,18 @@ impl Training for Services {
             trials_max: if job.search { policy.train.trials } else { 0 },
             trials: self.trials(&job).await?,
             baseline_settings,
+            // What came later waits for the next job: every attempt has the same.
+            imported: book
+                .members
+                .iter()
+                .filter(|member| member.at_ms <= job.created_ms)
+                .map(|member| v1::ImportedMember {
+                    name: member.name.clone(),
+                    digest: member.digest.to_vec().into(),
+                    samples_seen: member.samples_seen,
+                    corrections_seen: member.corrections_seen,
+                })
+                .collect(),
         }))
     }
 

@@ -5,5 +5,6 @@
 mod stage;
 
 mod losses;
+mod members;
 mod path;
 mod refusals;

@@ -121,7 +121,7 @@ impl Workbench {
         let truth = &self.truth[..votes.len()];
         MemberMeasure {
             family: standing.member.family,
-            recipe: standing.recipe.clone(),
+            origin: standing.origin.clone(),
             weight: 0.0,
             accuracy: Confusion::of(classes, truth, &votes).accuracy().value(),
             fit_seconds: standing.fit_seconds,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use models::metrics::Share;
 
-use super::{BenchError, Ground, Workbench};
+use super::{BenchError, Ground, Origin, Standing, Workbench};
 use crate::{
     fit::{Recipe, Stop},
     material::Lessons,
@@ -51,7 +51,8 @@ impl Workbench {
         clock: &dyn Fn() -> f64,
     ) -> Result<bool, BenchError> {
         let family = recipe.family();
-        let before = self.standing.iter().position(|it| it.member.family == family);
+        let fitted = |it: &Standing| matches!(it.origin, Origin::Fitted(_));
+        let before = self.standing.iter().position(|it| it.member.family == family && fitted(it));
         self.add(recipe, stop, clock)?;
         self.complete(stop, clock)?;
         let Some(before) = before else { return Ok(true) };

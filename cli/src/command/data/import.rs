@@ -257,6 +257,11 @@ impl Labels {
         self.ids.get(cell).copied()
     }
 
+    /// The classes in words, all of them.
+    pub(in crate::command) fn shown(&self) -> &[String] {
+        &self.shown
+    }
+
     /// The classes in words, the first of many.
     pub(in crate::command) fn known(&self) -> String {
         let shown = self.shown.iter().take(20).cloned().collect::<Vec<_>>().join(", ");
