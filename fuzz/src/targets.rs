@@ -16,7 +16,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     Target { name: "task", read: task, seeds: task_seeds, words: TASK_WORDS },
     Target { name: "orders", read: orders, seeds: orders_seeds, words: &[] },
     Target { name: "predict", read: predict, seeds: predict_seeds, words: &[] },
@@ -24,6 +24,7 @@ pub const TARGETS: [Target; 7] = [
     Target { name: "http-tensors", read: http_tensors, seeds: http_seeds, words: HTTP_WORDS },
     Target { name: "grpc-tensors", read: grpc_tensors, seeds: grpc_seeds, words: &[] },
     Target { name: "mqtt", read: mqtt, seeds: mqtt_seeds, words: MQTT_WORDS },
+    Target { name: "onnx", read: onnx, seeds: onnx_seeds, words: ONNX_WORDS },
 ];
 
 /// What is said of an error: its text without the numbers and names in it, bounded.
@@ -279,6 +280,55 @@ fn mqtt_seeds() -> Vec<Vec<u8>> {
         b"sensemble/home/kitchen/button/class\ntap".to_vec(),
         [&b"sensemble/home/kitchen/sample\n"[..], &raw].concat(),
     ]
+}
+
+const ONNX_WORDS: &[&[u8]] = &[
+    b"Gemm",
+    b"MatMul",
+    b"Relu",
+    b"Softmax",
+    b"ZipMap",
+    b"BatchNormalization",
+    b"TreeEnsembleClassifier",
+    b"SVMClassifier",
+    b"LinearClassifier",
+    b"BRANCH_LT",
+    b"LEAF",
+    b"ai.onnx.ml",
+    b"\x0a\x00",
+    b"\x42\x00",
+    b"\xff\xff\xff\xff\x0f",
+];
+
+fn onnx(bytes: &[u8]) -> String {
+    use training_worker::onnx::Lowered;
+    const WIDTH: usize = 6;
+    match Lowered::read(bytes, WIDTH) {
+        Err(error) => word(&error),
+        Ok(lowered) => {
+            // What was understood must answer, too, and in any order of its classes.
+            let order: Vec<usize> = (0..lowered.classes).rev().collect();
+            let lowered = lowered.in_order(&order);
+            let samples = lowered.preparation.apply(&[0.5; WIDTH]);
+            let mut scores = vec![0.0; lowered.classes];
+            lowered.model.scores(&samples, &mut scores, &mut models::Buffers::default());
+            format!("ok {} {:?}", lowered.family.name(), lowered.link)
+        }
+    }
+}
+
+fn onnx_seeds() -> Vec<Vec<u8>> {
+    const FILES: [&[u8]; 7] = [
+        include_bytes!("../../training-worker/tests/onnx/logistic.onnx"),
+        include_bytes!("../../training-worker/tests/onnx/svc-pca.onnx"),
+        include_bytes!("../../training-worker/tests/onnx/forest-binary.onnx"),
+        include_bytes!("../../training-worker/tests/onnx/boosting.onnx"),
+        include_bytes!("../../training-worker/tests/onnx/mlp-binary.onnx"),
+        include_bytes!("../../training-worker/tests/onnx/torch-mlp.onnx"),
+        include_bytes!("../../training-worker/tests/onnx/torch-norm.onnx"),
+    ];
+    let fits = |it: &&[u8]| it.len() <= crate::mutation::INPUT_BYTES_MAX;
+    FILES.iter().copied().filter(fits).map(<[u8]>::to_vec).collect()
 }
 
 #[cfg(test)]

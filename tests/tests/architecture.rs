@@ -49,7 +49,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "training-worker",
         ],
     ),
-    ("fuzz", &["models", "proto", "scheduler", "serving-worker"]),
+    ("fuzz", &["models", "proto", "scheduler", "serving-worker", "training-worker"]),
     ("stories", &["client", "models", "proto"]),
     ("xtask", &[]),
 ];
