@@ -137,7 +137,11 @@ fn told(event: &v1::TrainingEvent) -> String {
     let v1::TrainingEvent { kind, text, done, total, .. } = event;
     match (kind.as_str(), &event.report) {
         ("released", Some(report)) => {
-            let families: Vec<&str> = report.members.iter().map(|it| it.family.as_str()).collect();
+            let called = |it: &v1::MemberReport| match &*it.imported {
+                "" => it.family.clone(),
+                name => format!("{name} ({})", it.family),
+            };
+            let families: Vec<String> = report.members.iter().map(called).collect();
             let best = report.frontier.iter().map(|it| it.accuracy).reduce(f64::max);
             let mut told = format!("revision {}", event.revision);
             if let Some(best) = best {
