@@ -218,7 +218,7 @@ impl Job {
         let Plan { recipes: mut waiting, mut imported, search, size } = plan;
         // What an earlier attempt has fitted comes first: it was published, and costs less.
         let there = bench.taken_over();
-        let total = waiting.len();
+        let total = waiting.len() + imported.len();
         waiting.sort_by_key(|recipe| !there.contains(&recipe.family()));
         let mut waiting = VecDeque::from(waiting);
         let lazily = brief.lazy && baseline.is_none();

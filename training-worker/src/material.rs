@@ -323,11 +323,12 @@ mod tests {
     fn rows_that_somebody_has_seen_teach_and_neither_choose_nor_measure() {
         let material = material(1_000, &[seen(400)]);
         assert_eq!(material.set_aside, seen(400));
-        assert_eq!(material.lessons.labels.len() + material.held_out.truth.len(), 1_000);
+        let taught = |row: f32| material.lessons.samples.values().contains(&row);
+        assert!((0..400_u16).map(f32::from).filter(|&row| taught(row)).count() > 300);
         let folds = material.folds.iter().map(|fold| &fold.checks);
         for checks in folds.chain([&material.held_out]) {
             assert!(!checks.truth.is_empty());
-            assert!(checks.samples.values().iter().all(|&row| 400.0 <= row));
+            assert!(checks.samples.values().iter().all(|&row| 400.0 <= row), "{checks:?}");
         }
     }
 
