@@ -72,5 +72,12 @@ pub fn parts(schema: Schema, fitted: Vec<Fitted>) -> Parts {
         });
         members.push(Weighted { weight: 1.0, member: Member { family, preparation, model } });
     }
-    Parts { schema, preparations, gate: None, members, voting: Voting::default() }
+    Parts {
+        schema,
+        preparations,
+        gate: None,
+        members,
+        voting: Voting::default(),
+        golden: Vec::new(),
+    }
 }

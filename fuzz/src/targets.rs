@@ -160,6 +160,7 @@ fn bundle(bytes: &[u8]) -> String {
             let row = vec![0.5; ensemble.schema().width()];
             let members = ensemble.members().len();
             let mut scratch = models::Scratch::default();
+            let _either = ensemble.check_golden(&mut scratch);
             match ensemble.answer(&row, models::Subset::all(members), true, &mut scratch) {
                 Ok(answer) => format!("ok {members} {:?}", answer.stage),
                 Err(error) => word(&error),
@@ -169,13 +170,14 @@ fn bundle(bytes: &[u8]) -> String {
 }
 
 fn bundle_seeds() -> Vec<Vec<u8>> {
-    const GOLDEN: [&[u8]; 6] = [
+    const GOLDEN: [&[u8]; 7] = [
         include_bytes!("../../models/golden/v1-gated.bundle"),
         include_bytes!("../../models/golden/v1-ridge.bundle"),
         include_bytes!("../../models/golden/v1-boosted.bundle"),
         include_bytes!("../../models/golden/v1-knn.bundle"),
         include_bytes!("../../models/golden/v2-measured.bundle"),
         include_bytes!("../../models/golden/v2-soft.bundle"),
+        include_bytes!("../../models/golden/v4-plain.bundle"),
     ];
     let fits = |it: &&[u8]| it.len() <= crate::mutation::INPUT_BYTES_MAX;
     GOLDEN.iter().copied().filter(fits).map(<[u8]>::to_vec).collect()

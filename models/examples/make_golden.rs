@@ -27,12 +27,17 @@ fn main() -> ExitCode {
         let parts = synthetic::ensemble(&Family::ALL, SHAPE, true, 14).into_parts();
         Ensemble::new(Parts { voting, ..parts }).expect("made-up curves and slopes hold")
     };
-    let one = |family| synthetic::ensemble(&[family], SHAPE, false, 16);
     let soft = synthetic::voting(Family::ALL.len(), 17);
+    let golden = |ensemble: Ensemble| {
+        let rows = synthetic::rows(SHAPE.width, 6, 18);
+        let few = ensemble.with_golden(rows.iter().map(Vec::as_slice));
+        few.expect("fourteen made-up samples are samples")
+    };
+    let plain = synthetic::ensemble(&[Family::Mlp], SHAPE, false, 19);
     let files = [
-        ("knn", synthetic::compacted(one(Family::Knn))),
-        ("rbf-svm", synthetic::compacted(one(Family::RbfSvm))),
-        ("soft", synthetic::compacted(seven(soft))),
+        ("plain", golden(plain)),
+        ("soft", golden(seven(soft.clone()))),
+        ("compact", golden(synthetic::compacted(seven(soft)))),
     ];
     for (name, ensemble) in files {
         let path = folder.join(format!("v{}-{name}.bundle", bundle::VERSION));

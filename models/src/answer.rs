@@ -162,6 +162,11 @@ impl Scratch {
         &self.shares
     }
 
+    /// What each class had, in whole numbers, when the last vote ended.
+    pub(crate) fn sums(&self) -> &[u64] {
+        self.tally.sums()
+    }
+
     /// Forgets the last sample.
     fn begin(&mut self, preparations: usize) {
         self.prepared.resize_with(preparations, Vec::new);

@@ -3,13 +3,14 @@
 //! ```text
 //! offset size  field
 //!      0    4  magic     "SNSB"
-//!      4    4  version   u32, little-endian; 1, 2 or 3
+//!      4    4  version   u32, little-endian; 1 to 4
 //!      8   32  digest    SHA-256 of all that follows
 //!     40   32  schema    Schema::hash of the features and classes it was trained for
 //!     72    8  manifest  u64, little-endian; bytes of manifest and voting, at most MANIFEST_BYTES_MAX
 //!     80    8  arrays    u64, little-endian; bytes of arrays, at most ARRAYS_BYTES_MAX
 //!     88       manifest  postcard: names, shapes, scalars (bundle/manifest.rs)
 //!              voting    postcard, from version 2 on: rule and confidence (bundle/voting.rs)
+//!              golden    postcard, in version 4: what the gate says of golden rows (bundle/golden.rs)
 //!              arrays    safetensors: everything long (bundle/arrays.rs)
 //! ```
 //!
@@ -18,7 +19,8 @@
 //!
 //! One ensemble has one encoding, in the oldest version that can say it, so the [`digest`] of the whole names what
 //! is inside; it is not the digest in the head, which cannot cover itself. Version 1 is a plain hard vote
-//! without a measured confidence, version 2 has both, version 3 has compact forms of members as well.
+//! without a measured confidence, version 2 has both, version 3 has compact forms of members as well, and
+//! version 4 has golden rows, whatever else it has.
 //!
 //! What was once released must decode for ever: `models/golden` holds a bundle of every form, and
 //! a change that breaks one is a new version beside this one.
@@ -28,12 +30,14 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     ensemble::{Ensemble, Weighted},
     gate::Gate,
+    golden::Golden,
     member::ModelError,
     schema::SchemaError,
     voting::Voting,
 };
 
 mod arrays;
+mod golden;
 mod manifest;
 mod voting;
 
@@ -42,11 +46,15 @@ pub use arrays::ArrayFault;
 /// The first four bytes.
 pub const MAGIC: [u8; 4] = *b"SNSB";
 /// The newest version that is read and written.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 /// The version of a hard vote without a measured confidence.
 const PLAIN: u32 = 1;
 /// The version of other votes.
 const VOTED: u32 = 2;
+/// The version of compact members.
+const COMPACT: u32 = 3;
+/// The version of golden rows.
+const GOLDEN: u32 = 4;
 /// Bytes before the manifest.
 pub const HEAD_BYTES: usize = 88;
 /// Most bytes of manifest: half a million names of 100 bytes and then some.
@@ -222,12 +230,17 @@ impl Head {
 /// Writes an ensemble as a bundle. The same ensemble always gives the same bytes.
 #[must_use]
 pub fn encode(ensemble: &Ensemble) -> Vec<u8> {
-    let (manifest, arrays) = manifest::Manifest::of(ensemble);
-    let mut manifest =
-        postcard::to_stdvec(&manifest).expect("strings, numbers and lists can always be written");
-    let version = needed(ensemble.voting(), ensemble.gate(), ensemble.members());
+    let (manifest, mut arrays) = manifest::Manifest::of(ensemble);
+    let (columns, stopped) = golden::Columns::of(ensemble.golden());
+    columns.put(&mut arrays);
+    let written = "strings, numbers and lists can always be written";
+    let mut manifest = postcard::to_stdvec(&manifest).expect(written);
+    let version = needed(ensemble.voting(), ensemble.gate(), ensemble.members(), ensemble.golden());
     if version != PLAIN {
         manifest.append(&mut voting::write(ensemble.voting()));
+    }
+    if version == GOLDEN {
+        manifest.append(&mut postcard::to_stdvec(&stopped).expect(written));
     }
     let arrays = arrays.write();
     let mut head = Head {
@@ -273,11 +286,16 @@ pub fn decode(bytes: &[u8]) -> Result<Ensemble, BundleError> {
         postcard::take_from_bytes::<manifest::Manifest>(manifest).map_err(BundleError::Manifest)?;
     let (voting, extra) =
         if head.version == PLAIN { (Voting::default(), extra) } else { voting::read(extra)? };
+    let (golden, extra) = if head.version < GOLDEN {
+        (golden::Form::new(), extra)
+    } else {
+        postcard::take_from_bytes(extra).map_err(BundleError::Manifest)?
+    };
     if !extra.is_empty() {
         return Err(BundleError::ManifestTrailing { extra: extra.len() });
     }
-    let parts = manifest.parts(voting, arrays::Reader::new(arrays)?)?;
-    let needed = needed(&parts.voting, parts.gate.as_ref(), &parts.members);
+    let parts = manifest.parts(voting, golden, arrays::Reader::new(arrays)?)?;
+    let needed = needed(&parts.voting, parts.gate.as_ref(), &parts.members, &parts.golden);
     if head.version != needed {
         return Err(BundleError::Needed { found: head.version, needed });
     }
@@ -288,10 +306,13 @@ pub fn decode(bytes: &[u8]) -> Result<Ensemble, BundleError> {
 }
 
 /// The oldest version that can say it.
-fn needed(voting: &Voting, gate: Option<&Gate>, members: &[Weighted]) -> u32 {
+fn needed(voting: &Voting, gate: Option<&Gate>, members: &[Weighted], golden: &[Golden]) -> u32 {
     let members = members.iter().map(|weighted| &weighted.member);
-    if members.chain(gate.map(|gate| &gate.member)).any(|member| member.model.is_compact()) {
-        VERSION
+    let mut members = members.chain(gate.map(|gate| &gate.member));
+    if !golden.is_empty() {
+        GOLDEN
+    } else if members.any(|member| member.model.is_compact()) {
+        COMPACT
     } else if *voting == Voting::default() {
         PLAIN
     } else {

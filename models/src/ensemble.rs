@@ -7,6 +7,7 @@ use crate::{
     features::{Features, ShapeError},
     frontier::Subset,
     gate::Gate,
+    golden::{self, Golden},
     member::{Buffers, Member, ModelError},
     preparation::Preparation,
     recount::Cast,
@@ -46,6 +47,8 @@ pub struct Parts {
     pub members: Vec<Weighted>,
     /// How their votes are counted, and what the count says.
     pub voting: Voting,
+    /// Samples of which it is written down what the ensemble says.
+    pub golden: Vec<Golden>,
 }
 
 /// An ensemble that holds: every array has the length its shapes say, every index points inside,
@@ -69,7 +72,7 @@ impl Ensemble {
     /// [`ModelError::Part`] that says which part, around what is wrong with it; the other variants
     /// for the ensemble as a whole.
     pub fn new(parts: Parts) -> Result<Self, ModelError> {
-        let Parts { schema, preparations, gate, members, voting } = &parts;
+        let Parts { schema, preparations, gate, members, voting, golden } = &parts;
         let (width, classes) = (schema.width(), schema.classes().len());
         check::some("members", members.len())?;
         check::at_most("members", members.len(), MEMBERS_MAX)?;
@@ -92,6 +95,7 @@ impl Ensemble {
                 .and_then(|()| member.check(preparations, width, GATE_CLASSES))
                 .map_err(part(|| "gate".to_owned()))?;
         }
+        golden::holds(golden, width, members.len(), classes, gate.is_some())?;
         let works = members.iter().map(|it| it.member.model.work()).collect();
         let weights: Vec<f32> = members.iter().map(|it| it.weight).collect();
         let mut ensemble = Self { parts, works, counts: counts(&weights), order: Vec::new() };
@@ -269,12 +273,14 @@ impl Ensemble {
     /// Bytes of all arrays: what serving it keeps in memory.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        let Parts { preparations, gate, members, .. } = &self.parts;
+        let Parts { preparations, gate, members, golden, .. } = &self.parts;
         let members = members.iter().map(|weighted| &weighted.member);
         let models = members.chain(gate.iter().map(|gate| &gate.member));
+        let golden = golden.iter().map(|it| u64::try_from(it.bytes()).unwrap_or(u64::MAX));
         models
             .map(|member| member.model.bytes())
             .chain(preparations.iter().map(Preparation::bytes))
+            .chain(golden)
             .fold(0, u64::saturating_add)
     }
 

@@ -179,7 +179,8 @@ pub fn ensemble(families: &[Family], shape: Shape, gated: bool, seed: u64) -> En
         gated.then_some(ClassId(0)),
     );
     let schema = schema.expect("names with a number are distinct");
-    let parts = Parts { schema, preparations, gate, members, voting: Voting::default() };
+    let parts =
+        Parts { schema, preparations, gate, members, voting: Voting::default(), golden: vec![] };
     let ensemble = Ensemble::new(parts).expect("its shapes are consistent");
     let samples = Features::new(width, numbers.take(101 * width)).expect("finite whole rows");
     let Some(mut margins) = ensemble.gate_margins(&samples) else { return ensemble };

@@ -111,6 +111,11 @@ impl Tally {
         (ahead && after + left <= most).then_some(ClassId(winner))
     }
 
+    /// What each class has, in class order.
+    pub(crate) fn sums(&self) -> &[u64] {
+        &self.sums
+    }
+
     /// What `class` has of all that members who count `of` together could give, 0 to 1.
     #[must_use]
     #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a share")]

@@ -621,6 +621,7 @@ fn a_tie_of_the_vote_goes_to_the_smallest_class() {
         gate: None,
         members: vec![says(2), says(1)],
         voting: Voting::default(),
+        golden: Vec::new(),
     })
     .unwrap();
     let mut scratch = ensemble.scratch();

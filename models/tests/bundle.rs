@@ -23,6 +23,12 @@ fn compact() -> Ensemble {
     synthetic::compacted(soft())
 }
 
+/// With everything that version 4 has.
+fn golden() -> Ensemble {
+    let rows = synthetic::rows(Shape::SMALL.width, 3, 2);
+    compact().with_golden(rows.iter().map(Vec::as_slice)).unwrap()
+}
+
 fn tiny() -> Ensemble {
     let shape = Shape { width: 1, classes: 2, ..Shape::SMALL };
     synthetic::ensemble(&[Family::Ridge], shape, false, 7)
@@ -59,7 +65,8 @@ fn bodies(bytes: &[u8]) -> (&[u8], &[u8]) {
 
 #[test]
 fn reads_back_what_it_wrote_and_writes_it_alike() {
-    for ensemble in [full(), tiny(), soft(), compact(), synthetic::compacted(full())] {
+    let compact_and_plain = synthetic::compacted(full());
+    for ensemble in [full(), tiny(), soft(), compact(), compact_and_plain, golden()] {
         let bytes = bundle::encode(&ensemble);
         let read = bundle::decode(&bytes).unwrap();
         assert_eq!(read, ensemble);
@@ -105,7 +112,7 @@ fn each_way_of_being_wrong_has_its_name() {
 
     let wrong = |bytes: &[u8]| bundle::decode(bytes).unwrap_err();
     assert!(matches!(wrong(&changed(0, b"PK")), BundleError::Format { found: [b'P', b'K', _, _] }));
-    assert!(matches!(wrong(&changed(4, &[4])), BundleError::Version { found: 4 }));
+    assert!(matches!(wrong(&changed(4, &[5])), BundleError::Version { found: 5 }));
     assert!(matches!(wrong(&changed(4, &[0])), BundleError::Version { found: 0 }));
     let newer = |manifest: &[u8], voting: &[u8]| {
         let mut bytes = sealed(schema, &[manifest, voting].concat(), arrays);
@@ -183,6 +190,45 @@ fn each_way_of_being_wrong_has_its_name() {
 }
 
 #[test]
+fn golden_rows_that_are_none_are_refused_by_name() {
+    let ensemble = golden();
+    let bytes = bundle::encode(&ensemble);
+    let schema = ensemble.schema().hash();
+    let (manifest, arrays) = bodies(&bytes);
+    let refused = |manifest: &[u8], arrays: &[u8], version: u8| {
+        let mut bytes = sealed(schema, manifest, arrays);
+        bytes[4] = version;
+        bundle::decode(&bytes).unwrap_err()
+    };
+    // Behind the voting stands how many rows there are, and two bytes for each.
+    let before = &manifest[..manifest.len() - 1 - 2 * ensemble.golden().len()];
+    let others = bundle::encode(&compact());
+    let (_, fewer) = bodies(&others);
+    let none = [before, &[0]].concat();
+    let found = refused(&none, fewer, 4);
+    assert!(matches!(found, BundleError::Needed { found: 4, needed: 3 }), "{found}");
+    let found = refused(&none, arrays, 4);
+    assert!(matches!(found, BundleError::Unused { count: 3 }), "{found}");
+    let found = refused(before, arrays, 4);
+    assert!(matches!(found, BundleError::Manifest(_)), "{found}");
+    let found = refused(manifest, arrays, 3);
+    assert!(matches!(found, BundleError::ManifestTrailing { .. }), "{found}");
+    let found = refused(manifest, fewer, 4);
+    assert!(matches!(found, BundleError::Array { fault: ArrayFault::Missing, .. }), "{found}");
+    let rows = u8::try_from(ensemble.golden().len()).unwrap();
+    let more = [before, &[rows + 2][..], &[0].repeat(usize::from(rows) + 2)].concat();
+    let found = refused(&more, arrays, 4);
+    assert!(
+        matches!(&found, BundleError::Array { name, fault: ArrayFault::Parts { .. } } if name == "golden.rows"),
+        "{found}"
+    );
+    // There is a gate, so it must have said something of each row.
+    let silent = [before, &[rows][..], &[0].repeat(usize::from(rows))].concat();
+    let found = refused(&silent, arrays, 4);
+    assert!(matches!(found, BundleError::Model(ModelError::Length { .. })), "{found}");
+}
+
+#[test]
 fn arrays_that_belong_to_nothing_are_refused() {
     let one = bundle::encode(&tiny());
     let shape = Shape { width: 1, classes: 2, ..Shape::SMALL };
@@ -225,9 +271,9 @@ proptest! {
     #[test]
     fn a_forged_bundle_is_refused_or_answers(
         forgeries in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..9),
-        soft_one: bool,
+        one in 0_usize..3,
     ) {
-        let mut bytes = bundle::encode(&if soft_one { soft() } else { full() });
+        let mut bytes = bundle::encode(&[full, soft, golden][one]());
         for (at, to) in forgeries {
             let at = HEAD_BYTES + at.index(bytes.len() - HEAD_BYTES);
             bytes[at] = to;
@@ -237,6 +283,7 @@ proptest! {
             let rows = synthetic::rows(width, 4, 1).concat();
             let samples = Features::new(width, rows).unwrap();
             let all = Subset::all(ensemble.members().len());
+            let _either = ensemble.check_golden(&mut ensemble.scratch());
             for class in ensemble.predict(&samples, all, true).unwrap() {
                 prop_assert!(class.index() < ensemble.schema().classes().len());
             }

@@ -103,6 +103,7 @@ fn constant(weights: &[f32], votes: &[usize]) -> Ensemble {
         gate: None,
         members: weights.iter().zip(votes).map(member).collect(),
         voting: Voting::default(),
+        golden: Vec::new(),
     })
     .unwrap()
 }
@@ -132,6 +133,7 @@ fn learnt() -> (Ensemble, Features, Vec<ClassId>) {
         gate: None,
         members: members.to_vec(),
         voting: Voting::default(),
+        golden: Vec::new(),
     });
     let samples = Features::new(WIDTH, numbers.take(12_000 * WIDTH)).unwrap();
     let mut scores = [0.0; 4];

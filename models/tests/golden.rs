@@ -34,6 +34,7 @@ fn golden_bundles_have_every_form() {
     let mut gates = 0;
     let mut votings = BTreeSet::new();
     let mut compact = BTreeSet::new();
+    let mut golden = BTreeSet::new();
     for path in golden_files::bundles(folder()).unwrap() {
         let ensemble = bundle::decode(&std::fs::read(path).unwrap()).unwrap();
         families.extend(ensemble.members().iter().map(|it| it.member.family));
@@ -42,6 +43,7 @@ fn golden_bundles_have_every_form() {
         let voting = ensemble.voting();
         votings.insert((voting.rule.name(), voting.confidence.is_measured()));
         gates += usize::from(ensemble.gate().is_some());
+        golden.extend(ensemble.golden().iter().map(|it| it.stopped));
         steps.extend(ensemble.preparations().iter().flat_map(|it| &it.steps).map(
             |step| match step {
                 Step::Select { .. } => "select",
@@ -54,6 +56,7 @@ fn golden_bundles_have_every_form() {
     assert_eq!(steps.len(), 3);
     assert_eq!(compact.into_iter().collect::<Vec<_>>(), [Family::Knn, Family::RbfSvm]);
     assert!(0 < gates);
+    assert_eq!(golden.into_iter().collect::<Vec<_>>(), [None, Some(false), Some(true)]);
     assert_eq!(
         votings.into_iter().collect::<Vec<_>>(),
         [("hard", false), ("hard", true), ("soft", true)]

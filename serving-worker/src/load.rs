@@ -1,8 +1,8 @@
-//! From a digest to an ensemble that may serve: found, checked, decoded, warmed.
+//! From a digest to an ensemble that may serve: found, checked, decoded, asked its golden rows, warmed.
 
 use std::{sync::Arc, time::Duration};
 
-use models::{Ensemble, bundle::BundleError};
+use models::{Ensemble, GoldenFault, Scratch, bundle::BundleError};
 use proto::{parse::ParseError, v1, v1::bundles_client::BundlesClient};
 use store::blobs::{BlobError, Blobs};
 use tokio::time::{Instant, timeout};
@@ -12,8 +12,8 @@ use crate::{answer::Times, meter::Meter, orders::Wanted, pace::Pace, served::Ser
 
 /// How long the scheduler may take to accept a connection, and then for each part of a bundle.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
-/// Synthetic samples answered before a revision serves, so that its pages and the branch predictors
-/// are warm and a panic in it happens here.
+/// Samples answered before a revision serves, so that its pages and the branch predictors are warm
+/// and a panic in it happens here: its golden rows, again and again; made-up ones where it has none.
 const WARM_ROWS: usize = 8;
 
 /// Why a revision is not served.
@@ -65,6 +65,9 @@ pub(crate) enum LoadError {
         /// What it names.
         fallback: String,
     },
+    /// It answers otherwise than where it was trained.
+    #[error("the bundle does not answer its golden rows as it did where it was trained")]
+    Golden(#[source] GoldenFault),
     /// It does not answer.
     #[error("the bundle does not answer a sample of its own shape")]
     Mute(#[source] models::ShapeError),
@@ -81,7 +84,7 @@ pub(crate) struct Source {
     pub(crate) scheduler: String,
 }
 
-/// Finds, checks, decodes and warms what is wanted.
+/// Finds, checks, decodes, tries and warms what is wanted.
 ///
 /// # Errors
 ///
@@ -180,8 +183,9 @@ async fn fetch(scheduler: &str, digest: [u8; 32]) -> Result<Vec<u8>, LoadError> 
     .await
 }
 
-/// Checks the orders against the bundle and answers a few samples: by each member alone, to see
-/// who decides most for its time on this device, and then as they will be answered.
+/// Checks the orders against the bundle, then its golden rows against what it says here. And answers
+/// a few samples: by each member alone, to see who decides most for its time on this device, and then
+/// as they will be answered.
 fn warm(wanted: Wanted, ensemble: Arc<Ensemble>, meter: Arc<Meter>) -> Result<Served, LoadError> {
     let members = ensemble.members().len();
     let gate = ensemble.gate().is_some();
@@ -190,12 +194,18 @@ fn warm(wanted: Wanted, ensemble: Arc<Ensemble>, meter: Arc<Meter>) -> Result<Se
     if wanted.gated && !gate {
         return Err(parts());
     }
-    let rows = plain_rows(ensemble.schema().width());
     let mut scratch = ensemble.scratch();
+    try_golden(&wanted, &ensemble, &mut scratch)?;
+    let plain = plain_rows(&ensemble);
+    let rows = || {
+        let golden = ensemble.golden().iter().map(|it| it.row.as_slice());
+        let plain = plain.iter().map(Vec::as_slice);
+        golden.chain(plain).cycle().take(WARM_ROWS)
+    };
     let mut micros = [f64::INFINITY; models::ensemble::MEMBERS_MAX];
     for member in all.members() {
         let alone = ensemble.asking_in_order(&[member]).map_err(|_| parts())?;
-        for row in &rows {
+        for row in rows() {
             let begun = Instant::now();
             let answer = ensemble.answer_timed(row, &alone, false, &mut scratch, |_| ());
             answer.map_err(LoadError::Mute)?;
@@ -219,14 +229,14 @@ fn warm(wanted: Wanted, ensemble: Arc<Ensemble>, meter: Arc<Meter>) -> Result<Se
         task: Arc::from(&*wanted.task),
         members: wanted.subset.len(),
         wanted,
-        ensemble,
+        ensemble: Arc::clone(&ensemble),
         asking,
         fallback,
         pace: Pace::new(Duration::ZERO),
         meter,
     };
-    let mut times = Vec::with_capacity(rows.len());
-    for row in &rows {
+    let mut times = Vec::with_capacity(WARM_ROWS);
+    for row in rows() {
         let begun = Instant::now();
         let asked = crate::answer::ask(&served, row, &mut scratch, begun, None);
         let (_, Times { ended, .. }) = asked.map_err(LoadError::Mute)?;
@@ -237,8 +247,30 @@ fn warm(wanted: Wanted, ensemble: Arc<Ensemble>, meter: Arc<Meter>) -> Result<Se
     Ok(Served { pace: Pace::new(usual), ..served })
 }
 
-/// A few samples of plain values.
-fn plain_rows(width: usize) -> Vec<Vec<f32>> {
+/// Asks the golden rows of a bundle, which have their answers beside them.
+fn try_golden(
+    wanted: &Wanted,
+    ensemble: &Ensemble,
+    scratch: &mut Scratch,
+) -> Result<(), LoadError> {
+    let begun = Instant::now();
+    ensemble.check_golden(scratch).map_err(LoadError::Golden)?;
+    tracing::debug!(
+        task.id = wanted.task,
+        revision = wanted.revision,
+        rows = ensemble.golden().len(),
+        took_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX),
+        "golden rows are answered as they were"
+    );
+    Ok(())
+}
+
+/// A few samples of plain values, for a bundle without golden rows.
+fn plain_rows(ensemble: &Ensemble) -> Vec<Vec<f32>> {
+    if !ensemble.golden().is_empty() {
+        return Vec::new();
+    }
+    let width = ensemble.schema().width();
     let mut next = 1_u32;
     let mut value = || {
         // A linear congruence (Numerical Recipes): any spread of plain values will do.

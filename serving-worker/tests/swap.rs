@@ -110,6 +110,40 @@ async fn an_older_generation_is_not_obeyed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_that_answers_its_golden_rows_otherwise_is_refused_and_the_old_one_keeps_serving()
+{
+    let scheduler = Scheduler::default();
+    let address = scheduler.start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let worker = Worker::start(dir.path()).await;
+    let mut node = worker.node(&address).await;
+    // Without golden rows, as bundles were before version 4.
+    let one = scheduler.put(&ensemble("-1", 2));
+    node.serve(order(1, 1, &one)).await;
+
+    let golden = |mark| {
+        ensemble(mark, 2).with_golden([&SAMPLE, &[3.0, 1.0, 0.0]].map(|it| &it[..]).into_iter())
+    };
+    let mut parts = golden("-2").unwrap().into_parts();
+    parts.golden[1].sums.swap(0, 2);
+    let two = scheduler.put(&models::Ensemble::new(parts).unwrap());
+    node.order(vec![order(2, 2, &two)]).await;
+    let report = node.until("the fault", |it| !it.tasks[0].fault.is_empty()).await;
+    let wanted = "the bundle does not answer its golden rows as it did where it was trained: \
+                  golden row 1 is answered \"class0-2\", not \"class2-2\"";
+    assert_eq!(report.tasks[0].fault, wanted);
+    assert_eq!(report.tasks[0].revision, 1);
+    let mut app = worker.app().await;
+    assert!(is_whole(&app.predict(sample()).await.unwrap().into_inner()));
+
+    // Untouched, it serves.
+    let three = scheduler.put(&golden("-3").unwrap());
+    node.serve(order(3, 3, &three)).await;
+    assert_eq!(app.predict(sample()).await.unwrap().into_inner().revision, 3);
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_bundle_is_refused_and_the_old_one_keeps_serving_until_it_is_repaired() {
     let scheduler = Scheduler::default();
     let address = scheduler.start().await;

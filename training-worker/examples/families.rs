@@ -99,6 +99,7 @@ fn ask(
         gate: None,
         members,
         voting: Voting::default(),
+        golden: Vec::new(),
     })?;
     let votes = ensemble.member_votes(samples).swap_remove(0);
     let right = votes.iter().zip(labels).filter(|(vote, label)| vote.0 == **label).count();

@@ -2,6 +2,7 @@
 
 mod assembling;
 mod gates;
+mod golden;
 mod trial;
 
 pub use assembling::Assembled;
@@ -498,6 +499,7 @@ impl Workbench {
             gate: None,
             members: vec![Weighted { weight: 1.0, member }],
             voting: Voting::default(),
+            golden: Vec::new(),
         };
         let alone = Ensemble::new(parts).map_err(BenchError::Lowered)?;
         let opinion = if self.keeps_scores {

@@ -311,6 +311,7 @@ fn own() -> Vec<u8> {
         gate: None,
         members: vec![Weighted { weight: 1.0, member }],
         voting: Voting::default(),
+        golden: Vec::new(),
     };
     bundle::encode(&Ensemble::new(parts).unwrap())
 }

@@ -88,6 +88,7 @@ fn alone(lowered: Lowered) -> Ensemble {
         gate: None,
         members: vec![Weighted { weight: 1.0, member }],
         voting: Voting::default(),
+        golden: Vec::new(),
     })
     .unwrap()
 }

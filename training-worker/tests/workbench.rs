@@ -60,6 +60,24 @@ fn assembled(material: &Arc<Material>, families: &[Family]) -> Assembled {
 }
 
 #[test]
+fn golden_rows_are_training_rows_of_every_class_and_none_that_was_held_out() {
+    let material = material(&[chunk()]);
+    let ensemble = assembled(&material, &[Family::Ridge, Family::Knn]).ensemble;
+    let golden = ensemble.golden();
+    assert_eq!(golden.len(), models::golden::affordable(&ensemble));
+    assert!((CLASSES..=models::golden::ROWS_MAX).contains(&golden.len()));
+    let lessons = &material.lessons;
+    let mut classes = std::collections::BTreeSet::new();
+    for golden in golden {
+        assert!(material.held_out.samples.rows().all(|row| row != golden.row));
+        let row = lessons.samples.rows().position(|row| row == golden.row);
+        classes.insert(lessons.labels[row.expect("it is one of the lessons")]);
+    }
+    assert_eq!(classes.len(), CLASSES);
+    assert_eq!(ensemble.check_golden(&mut ensemble.scratch()), Ok(()));
+}
+
+#[test]
 fn held_out_rows_change_neither_members_nor_weights_nor_thresholds() {
     let honest = chunk();
     let material = material(std::slice::from_ref(&honest));

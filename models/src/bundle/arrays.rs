@@ -22,12 +22,21 @@ pub enum ArrayFault {
         /// What is there.
         found: String,
     },
+    /// Its numbers cannot be shared out evenly.
+    #[error("has {values} numbers, which are not {parts} parts of one length")]
+    Parts {
+        /// How many numbers.
+        values: usize,
+        /// How many parts.
+        parts: usize,
+    },
 }
 
 /// Numbers of the kinds that models are made of.
 #[derive(Clone, Copy)]
 pub(super) enum Values<'a> {
     F32(&'a [f32]),
+    U64(&'a [u64]),
     U32(&'a [u32]),
     U16(&'a [u16]),
     U8(&'a [u8]),
@@ -48,6 +57,7 @@ impl<'a> Writer<'a> {
     pub(super) fn put(&mut self, name: String, values: Values<'a>) {
         let len = match values {
             Values::F32(values) => values.len(),
+            Values::U64(values) => values.len(),
             Values::U32(values) => values.len(),
             Values::U16(values) => values.len(),
             Values::U8(values) => values.len(),
@@ -66,6 +76,7 @@ impl View for Array<'_> {
     fn dtype(&self) -> Dtype {
         match self.values {
             Values::F32(_) => Dtype::F32,
+            Values::U64(_) => Dtype::U64,
             Values::U32(_) => Dtype::U32,
             Values::U16(_) => Dtype::U16,
             Values::U8(_) => Dtype::U8,
@@ -79,6 +90,7 @@ impl View for Array<'_> {
     fn data(&self) -> Cow<'_, [u8]> {
         Cow::Owned(match self.values {
             Values::F32(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            Values::U64(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
             Values::U32(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
             Values::U16(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
             Values::U8(values) => return Cow::Borrowed(values),
@@ -88,6 +100,7 @@ impl View for Array<'_> {
     fn data_len(&self) -> usize {
         match self.values {
             Values::F32(values) => size_of_val(values),
+            Values::U64(values) => size_of_val(values),
             Values::U32(values) => size_of_val(values),
             Values::U16(values) => size_of_val(values),
             Values::U8(values) => values.len(),
@@ -110,6 +123,11 @@ impl<'a> Reader<'a> {
     pub(super) fn f32(&mut self, name: &str) -> Result<Vec<f32>, BundleError> {
         let (numbers, _) = self.take(name, Dtype::F32)?.as_chunks();
         Ok(numbers.iter().copied().map(f32::from_le_bytes).collect())
+    }
+
+    pub(super) fn u64(&mut self, name: &str) -> Result<Vec<u64>, BundleError> {
+        let (numbers, _) = self.take(name, Dtype::U64)?.as_chunks();
+        Ok(numbers.iter().copied().map(u64::from_le_bytes).collect())
     }
 
     pub(super) fn u32(&mut self, name: &str) -> Result<Vec<u32>, BundleError> {

@@ -3,13 +3,14 @@
 //!
 //! Postcard writes fields in their order and enums by position: nothing here may be reordered or
 //! removed while bundles of version 1 are to be read; version 2 is the same and more behind it, and
-//! version 3 knows compact forms, which stand after all others.
+//! version 3 knows compact forms, which stand after all others. Version 4 has golden rows behind it.
 
 use serde::{Deserialize, Serialize};
 
 use super::{
     BundleError,
     arrays::{Reader, Values, Writer},
+    golden,
 };
 use crate::{
     ensemble::{Ensemble, Parts, Weighted},
@@ -104,6 +105,7 @@ impl Manifest {
     pub(super) fn parts(
         self,
         voting: Voting,
+        golden: golden::Form,
         mut arrays: Reader<'_>,
     ) -> Result<Parts, BundleError> {
         let Self { features, classes, background, preparations, gate, members } = self;
@@ -126,8 +128,9 @@ impl Manifest {
             Ok(Weighted { weight: *weight, member })
         });
         let members = members.collect::<Result<_, BundleError>>()?;
+        let golden = golden::take(golden, &mut arrays)?;
         arrays.finish()?;
-        Ok(Parts { schema, preparations, gate, members, voting })
+        Ok(Parts { schema, preparations, gate, members, voting, golden })
     }
 }
 

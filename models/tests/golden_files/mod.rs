@@ -9,7 +9,8 @@
 //! ```
 //!
 //! The first line says which rows [`models::synthetic::rows`] makes (it may never change); each
-//! further line is the class and the stage of one of them, in order, edges included.
+//! further line is the class and the stage of one of them, in order, edges included. Golden rows
+//! inside a bundle are asked as well, as a serving worker asks them.
 
 use std::{
     fmt::Write as _,
@@ -60,6 +61,9 @@ pub(crate) fn check(path: &Path) -> Result<usize, String> {
     let expected = std::fs::read_to_string(path.with_extension("answers"))
         .map_err(|error| at(error.to_string()))?;
     let ensemble = bundle::decode(&bytes).map_err(|error| at(format!("{error}: {error:?}")))?;
+    ensemble
+        .check_golden(&mut ensemble.scratch())
+        .map_err(|fault| at(format!("its own golden rows: {fault}")))?;
     let mut words = expected.split_whitespace();
     let mut number = |name: &str| {
         let found = words.next() == Some(name);

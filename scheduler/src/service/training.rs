@@ -311,6 +311,8 @@ impl Services {
             let bytes = bundles.get(&digest).map_err(|error| bundle_error(&error))?;
             let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
             let ensemble = models::bundle::decode(&bytes).map_err(|error| malformed(&error))?;
+            // What is not answered here as where it was trained would be refused by every worker.
+            ensemble.check_golden(&mut ensemble.scratch()).map_err(|fault| malformed(&fault))?;
             Ok((ensemble, length))
         })
         .await

@@ -219,6 +219,7 @@ pub(crate) fn bundle(members: usize, slope: f32) -> Vec<u8> {
         gate: None,
         members: (0..members).map(member).collect(),
         voting: Voting::default(),
+        golden: Vec::new(),
     };
     models::bundle::encode(&Ensemble::new(parts).unwrap())
 }

@@ -71,6 +71,7 @@ pub fn ensemble(mark: &str, members: usize) -> Ensemble {
         gate: None,
         members: vec![Weighted { weight: 1.0, member }; members],
         voting: Voting::default(),
+        golden: Vec::new(),
     })
     .unwrap()
 }
@@ -461,6 +462,7 @@ pub fn slow_ensemble(members: usize, rows: usize) -> Ensemble {
         gate: None,
         members: (0..members).map(|_| member()).collect(),
         voting: Voting::default(),
+        golden: Vec::new(),
     })
     .unwrap()
 }

@@ -78,6 +78,7 @@ impl Workbench {
         let frontier = undominated(&measures);
         let confidence = self.confidence(&ensemble, &casts, &frontier);
         let ensemble = ensemble.with_confidence(confidence).map_err(BenchError::Lowered)?;
+        let ensemble = self.with_golden(ensemble)?;
         let shipped = panel.members.iter().zip(&panel.weights);
         let members = shipped.map(|(&at, &weight)| MemberMeasure {
             weight,
@@ -229,7 +230,7 @@ impl Workbench {
         }
         let schema = self.material.schema.clone();
         let voting = Voting { rule: panel.rule.clone(), ..Voting::default() };
-        Ensemble::new(Parts { schema, preparations, gate, members, voting })
+        Ensemble::new(Parts { schema, preparations, gate, members, voting, golden: Vec::new() })
             .map_err(BenchError::Lowered)
     }
 }

@@ -129,6 +129,7 @@ impl Workbench {
                 member: Member { preparation: 0, ..first.clone() },
             }],
             voting: Voting::default(),
+            golden: Vec::new(),
         };
         let probe = Ensemble::new(parts).map_err(BenchError::Lowered)?;
         Ok(probe.gate_margins(samples).expect("it has a gate"))

@@ -167,6 +167,7 @@ fn alone(lowered: Lowered, task: &v1::TaskView) -> Result<Ensemble, Failure> {
         gate: None,
         members: vec![Weighted { weight: 1.0, member: Member { family, preparation: 0, model } }],
         voting: Voting::default(),
+        golden: Vec::new(),
     };
     Ok(Ensemble::new(parts)?)
 }
