@@ -7,7 +7,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use models::{
-    Family, Features, Subset, bundle,
+    Family, Features, Subset, bundle, golden,
     synthetic::{self, Shape},
 };
 
@@ -76,5 +76,22 @@ fn decode(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, one_answer, many_votes, decode);
+/// What a worker asks before it swaps: as many golden rows as the ensemble affords, of everybody.
+fn golden_rows(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("golden");
+    group.sample_size(10);
+    for (name, shape) in SHAPES {
+        let ensemble = synthetic::compacted(synthetic::ensemble(&Family::ALL, shape, true, 1));
+        let rows = synthetic::rows(shape.width, golden::ROWS_MAX, 5);
+        let few = rows[..golden::affordable(&ensemble)].iter().map(Vec::as_slice);
+        let ensemble = ensemble.with_golden(few).expect("few samples of the shape");
+        let mut scratch = ensemble.scratch();
+        group.bench_function(format!("{name}/{}", ensemble.golden().len()), |bencher| {
+            bencher.iter(|| ensemble.check_golden(black_box(&mut scratch)).expect("the same"));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, one_answer, many_votes, decode, golden_rows);
 criterion_main!(benches);
