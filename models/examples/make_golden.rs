@@ -10,7 +10,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use models::{
-    Ensemble, Family, Parts, bundle,
+    Ensemble, Family, Parts, Voting, bundle,
     synthetic::{self, Shape},
 };
 
@@ -37,6 +37,7 @@ fn main() -> ExitCode {
     let files = [
         ("plain", golden(plain)),
         ("soft", golden(seven(soft.clone()))),
+        ("sets", synthetic::with_sets(golden(seven(Voting::default())))),
         ("compact", golden(synthetic::compacted(seven(soft)))),
     ];
     for (name, ensemble) in files {

@@ -8,7 +8,8 @@ use crate::{
     member::{Buffers, Member},
     preparation::Preparation,
     schema::ClassId,
-    vote::{Tally, first_largest},
+    sets::{self, Level},
+    vote::{Tally, VOTE, first_largest},
     voting::Rule,
 };
 
@@ -430,7 +431,7 @@ impl Ensemble {
         let mut votes = Votes::NONE;
         let assigned: u64 = ask.subset.members().map(|member| self.counts[member]).sum();
         let mut left = assigned;
-        let mut winner = None;
+        let (mut winner, mut sure) = (None, None);
         let members_asked = ask.order.iter().copied().map(usize::from);
         for index in members_asked.filter(|&it| ask.subset.has(it)) {
             if !go_on() {
@@ -451,7 +452,12 @@ impl Ensemble {
                     tally.share_out(parts, count);
                 }
             }
-            winner = tally.decided(left);
+            if winner.is_none() {
+                winner = tally.decided(left);
+                // Who is heard after the decision does not make it any surer: confidences were
+                // measured on votes that end there.
+                sure = winner.map(|class| self.sure(class, votes.len(), assigned - left, &tally));
+            }
             if winner.is_some() && !ask.to_the_end {
                 break;
             }
@@ -462,9 +468,8 @@ impl Ensemble {
         }
         // With nobody left there is always a winner: of a vote that was stopped, who leads.
         let class = winner.or_else(|| tally.decided(0)).unwrap_or(ClassId(0));
-        let asked = assigned - left;
         let confidence = if voting.confidence.is_measured() {
-            voting.confidence.of(votes.len(), tally.share(class, asked))
+            sure.unwrap_or_else(|| self.sure(class, votes.len(), assigned - left, &tally))
         } else {
             tally.share(class, assigned)
         };
@@ -478,6 +483,33 @@ impl Ensemble {
             assigned: ask.subset.len(),
             decided: winner.is_some(),
         })
+    }
+
+    /// How often a winner is right that stands so after so many members, who count `asked` together.
+    fn sure(&self, class: ClassId, members: u32, asked: u64, tally: &Tally) -> f32 {
+        self.parts.voting.confidence.of(members, tally.share(class, asked))
+    }
+
+    /// The set of classes that belongs to `answer`, which was given last with `scratch`: those that
+    /// have enough of the full vote, or of the gate's, which gives all of its own to the background.
+    ///
+    /// `None` unless all members that could have been asked were heard: nothing is known of what the
+    /// others would have said.
+    #[must_use]
+    pub fn set(&self, level: Level, answer: &Answer, scratch: &Scratch) -> Option<Vec<ClassId>> {
+        match answer.stage {
+            Stage::Gate => {
+                let classes = (0_u16..).take(self.parts.schema.classes().len());
+                let shares = classes.map(|it| if it == answer.class.0 { VOTE } else { 0 });
+                Some(level.set(answer.class, shares).collect())
+            }
+            Stage::Vote if answer.voted() < answer.assigned => None,
+            Stage::Vote => {
+                let of = answer.votes.asked().members().map(|member| self.counts[member]).sum();
+                let shares = scratch.sums().iter().map(|&sum| sets::share(sum, of));
+                Some(level.set(answer.class, shares).collect())
+            }
+        }
     }
 
     fn margin(&self, gate: &Gate, row: &[f32], scratch: &mut Scratch) -> f32 {

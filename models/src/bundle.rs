@@ -11,6 +11,7 @@
 //!     88       manifest  postcard: names, shapes, scalars (bundle/manifest.rs)
 //!              voting    postcard, from version 2 on: rule and confidence (bundle/voting.rs)
 //!              golden    postcard, in version 4: what the gate says of golden rows (bundle/golden.rs)
+//!              sets      postcard, in version 4: how much of a vote is enough (bundle/sets.rs)
 //!              arrays    safetensors: everything long (bundle/arrays.rs)
 //! ```
 //!
@@ -20,7 +21,7 @@
 //! One ensemble has one encoding, in the oldest version that can say it, so the [`digest`] of the whole names what
 //! is inside; it is not the digest in the head, which cannot cover itself. Version 1 is a plain hard vote
 //! without a measured confidence, version 2 has both, version 3 has compact forms of members as well, and
-//! version 4 has golden rows, whatever else it has.
+//! version 4 has golden rows or sets, whatever else it has.
 //!
 //! What was once released must decode for ever: `models/golden` holds a bundle of every form, and
 //! a change that breaks one is a new version beside this one.
@@ -33,12 +34,14 @@ use crate::{
     golden::Golden,
     member::ModelError,
     schema::SchemaError,
+    sets::Sets,
     voting::Voting,
 };
 
 mod arrays;
 mod golden;
 mod manifest;
+mod sets;
 mod voting;
 
 pub use arrays::ArrayFault;
@@ -53,8 +56,8 @@ const PLAIN: u32 = 1;
 const VOTED: u32 = 2;
 /// The version of compact members.
 const COMPACT: u32 = 3;
-/// The version of golden rows.
-const GOLDEN: u32 = 4;
+/// The version of golden rows and of sets.
+const PROVEN: u32 = 4;
 /// Bytes before the manifest.
 pub const HEAD_BYTES: usize = 88;
 /// Most bytes of manifest: half a million names of 100 bytes and then some.
@@ -239,8 +242,9 @@ pub fn encode(ensemble: &Ensemble) -> Vec<u8> {
     if version != PLAIN {
         manifest.append(&mut voting::write(ensemble.voting()));
     }
-    if version == GOLDEN {
+    if version == PROVEN {
         manifest.append(&mut postcard::to_stdvec(&stopped).expect(written));
+        manifest.append(&mut sets::write(&ensemble.voting().sets));
     }
     let arrays = arrays.write();
     let mut head = Head {
@@ -286,11 +290,14 @@ pub fn decode(bytes: &[u8]) -> Result<Ensemble, BundleError> {
         postcard::take_from_bytes::<manifest::Manifest>(manifest).map_err(BundleError::Manifest)?;
     let (voting, extra) =
         if head.version == PLAIN { (Voting::default(), extra) } else { voting::read(extra)? };
-    let (golden, extra) = if head.version < GOLDEN {
-        (golden::Form::new(), extra)
+    let (golden, sets, extra) = if head.version < PROVEN {
+        (golden::Form::new(), Sets::default(), extra)
     } else {
-        postcard::take_from_bytes(extra).map_err(BundleError::Manifest)?
+        let (golden, extra) = postcard::take_from_bytes(extra).map_err(BundleError::Manifest)?;
+        let (sets, extra) = sets::read(extra)?;
+        (golden, sets, extra)
     };
+    let voting = Voting { sets, ..voting };
     if !extra.is_empty() {
         return Err(BundleError::ManifestTrailing { extra: extra.len() });
     }
@@ -309,8 +316,8 @@ pub fn decode(bytes: &[u8]) -> Result<Ensemble, BundleError> {
 fn needed(voting: &Voting, gate: Option<&Gate>, members: &[Weighted], golden: &[Golden]) -> u32 {
     let members = members.iter().map(|weighted| &weighted.member);
     let mut members = members.chain(gate.map(|gate| &gate.member));
-    if !golden.is_empty() {
-        GOLDEN
+    if !golden.is_empty() || !voting.sets.ladders.is_empty() {
+        PROVEN
     } else if members.any(|member| member.model.is_compact()) {
         COMPACT
     } else if *voting == Voting::default() {

@@ -12,6 +12,7 @@ use crate::{
     preparation::Preparation,
     recount::Cast,
     schema::{ClassId, Schema},
+    sets::Sets,
     vote::{counts, first_largest},
     voting::{Rule, Voting},
     work::{Speed, Work},
@@ -86,7 +87,7 @@ impl Ensemble {
                 .map_err(part(|| format!("member {index} ({})", member.family.name())))?;
         }
         check::finite("sum of weights", &[members.iter().map(|it| it.weight).sum()])?;
-        voting.check(members.len())?;
+        voting.check(members.len(), gate.is_some())?;
         if let Some(Gate { member, threshold }) = gate {
             if schema.background().is_none() {
                 return Err(ModelError::Background);
@@ -261,6 +262,17 @@ impl Ensemble {
     pub fn with_confidence(mut self, confidence: Confidence) -> Result<Self, ModelError> {
         confidence.check()?;
         self.parts.voting.confidence = confidence;
+        Ok(self)
+    }
+
+    /// The same ensemble, which knows from which share on a class belongs to a set.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError`] for ladders of members that are not there, or that are none.
+    pub fn with_sets(mut self, sets: Sets) -> Result<Self, ModelError> {
+        sets.check(self.parts.members.len(), self.parts.gate.is_some())?;
+        self.parts.voting.sets = sets;
         Ok(self)
     }
 

@@ -175,6 +175,35 @@ impl<'a> Recount<'a> {
     }
 }
 
+/// Counts the full vote of `members` for `row` into `sums`, one for each class, if member `i` counts
+/// `counts[i]`; what they count together.
+///
+/// # Panics
+///
+/// When there is no such member or row, or a class too many.
+pub fn full_vote(
+    (casts, counts): (&[Cast], &[u64]),
+    members: Subset,
+    row: usize,
+    sums: &mut [u64],
+) -> u64 {
+    sums.fill(0);
+    let mut of = 0;
+    for member in members.members() {
+        let count = counts[member];
+        of += count;
+        match &casts[member] {
+            Cast::Classes(votes) => sums[votes[row].index()] += count * u64::from(VOTE),
+            Cast::Shares(shares) => {
+                let shares = &shares[row * sums.len()..][..sums.len()];
+                let both = sums.iter_mut().zip(shares);
+                both.for_each(|(sum, &share)| *sum += count * u64::from(share));
+            }
+        }
+    }
+    of
+}
+
 /// The members of `subset` in the order in which `ensemble` asks them on a usual machine.
 #[must_use]
 pub fn in_order(ensemble: &Ensemble, subset: Subset) -> Vec<usize> {

@@ -5,6 +5,7 @@ use crate::{
     confidence::{Confidence, Curve},
     ensemble::{Ensemble, Parts, Weighted},
     features::Features,
+    frontier::Subset,
     gate::Gate,
     member::{
         Boosted, Dense, Family, Forest, Knn, Linear, Member, Mlp, Model, RbfSvm, Trees, tree::LEAF,
@@ -12,7 +13,9 @@ use crate::{
     preparation::{Preparation, Step},
     rows::Rows,
     schema::{ClassId, Schema},
+    sets::{Coverage, Ladder, Level, Sets},
     softness::Softness,
+    vote::VOTE,
     voting::{Rule, Voting},
 };
 
@@ -216,7 +219,29 @@ pub fn voting(members: usize, seed: u64) -> Voting {
     let slopes = numbers.take(members).into_iter().map(|it| Softness { slope: 2.0 + it });
     let rule = Rule::Soft(slopes.collect());
     let curve = |low: f32| Curve { shares: vec![0.25, 0.5, 0.9], right: vec![low, 0.6, 0.95] };
-    Voting { rule, confidence: Confidence { curves: vec![curve(0.3), curve(0.4)] } }
+    let confidence = Confidence { curves: vec![curve(0.3), curve(0.4)] };
+    Voting { rule, confidence, ..Voting::default() }
+}
+
+/// `ensemble` with ladders of three levels that know nothing: for all members, behind the gate if there
+/// is one, and for the first member alone.
+///
+/// # Panics
+///
+/// Never: such ladders hold.
+#[must_use]
+pub fn with_sets(ensemble: Ensemble) -> Ensemble {
+    let level = |thousandths: u32, least: u32| Level {
+        coverage: Coverage::of_thousandths(thousandths).expect("between 500 and 999"),
+        least,
+    };
+    let levels = vec![level(800, VOTE / 3), level(900, VOTE / 5), level(950, VOTE / 8)];
+    let gates: &[bool] = if ensemble.gate().is_some() { &[false, true] } else { &[false] };
+    let all = Subset::all(ensemble.members().len());
+    let subsets = if all == Subset(1) { vec![all] } else { vec![Subset(1), all] };
+    let choices = subsets.iter().flat_map(|&subset| gates.iter().map(move |&it| (subset, it)));
+    let ladders = choices.map(|(subset, gated)| Ladder { subset, gated, levels: levels.clone() });
+    ensemble.with_sets(Sets { ladders: ladders.collect() }).expect("levels rise and shares fall")
 }
 
 /// `count` samples of `width` values, and after them the edges: zeros, negative zeros, the smallest

@@ -1,6 +1,6 @@
 //! How the votes of members are counted, and what a count says.
 
-use crate::{check, confidence::Confidence, member::ModelError, softness::Softness};
+use crate::{check, confidence::Confidence, member::ModelError, sets::Sets, softness::Softness};
 
 /// The rule of the vote and what its outcome is worth.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -9,6 +9,9 @@ pub struct Voting {
     pub rule: Rule,
     /// How often an answer with such a count is right; empty: nobody has measured it.
     pub confidence: Confidence,
+    /// From which share of the full vote on a class belongs to what is answered; empty: nobody has
+    /// measured it.
+    pub sets: Sets,
 }
 
 /// What a member gives to the count.
@@ -34,7 +37,7 @@ impl Rule {
 
 impl Voting {
     /// It is of so many members, and every number makes sense.
-    pub(crate) fn check(&self, members: usize) -> Result<(), ModelError> {
+    pub(crate) fn check(&self, members: usize, gate: bool) -> Result<(), ModelError> {
         match &self.rule {
             Rule::Hard => {}
             Rule::Soft(softness) => {
@@ -42,6 +45,7 @@ impl Voting {
                 softness.iter().try_for_each(|it| it.check())?;
             }
         }
-        self.confidence.check()
+        self.confidence.check()?;
+        self.sets.check(members, gate)
     }
 }

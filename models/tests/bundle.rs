@@ -26,7 +26,8 @@ fn compact() -> Ensemble {
 /// With everything that version 4 has.
 fn golden() -> Ensemble {
     let rows = synthetic::rows(Shape::SMALL.width, 3, 2);
-    compact().with_golden(rows.iter().map(Vec::as_slice)).unwrap()
+    let golden = compact().with_golden(rows.iter().map(Vec::as_slice));
+    synthetic::with_sets(golden.unwrap())
 }
 
 fn tiny() -> Ensemble {
@@ -66,7 +67,9 @@ fn bodies(bytes: &[u8]) -> (&[u8], &[u8]) {
 #[test]
 fn reads_back_what_it_wrote_and_writes_it_alike() {
     let compact_and_plain = synthetic::compacted(full());
-    for ensemble in [full(), tiny(), soft(), compact(), compact_and_plain, golden()] {
+    let sets_alone = synthetic::with_sets(full());
+    let seven = [full(), tiny(), soft(), compact(), compact_and_plain, golden(), sets_alone];
+    for ensemble in seven {
         let bytes = bundle::encode(&ensemble);
         let read = bundle::decode(&bytes).unwrap();
         assert_eq!(read, ensemble);
@@ -189,43 +192,72 @@ fn each_way_of_being_wrong_has_its_name() {
     assert_eq!(*source, ModelError::Index { what: "knn labels", value: 999, limit: 3 });
 }
 
+/// `golden()` in four parts: what stands before the golden rows, what is said of them, the sets, the
+/// arrays.
+fn parted(bytes: &[u8]) -> [Vec<u8>; 4] {
+    let (manifest, arrays) = bodies(bytes);
+    let sets = bundle::encode(&synthetic::with_sets(compact()));
+    let (sets, _) = bodies(&sets);
+    let (plain, _) = (bundle::encode(&compact()), ());
+    let (before, _) = bodies(&plain);
+    // Without golden rows stands one zero before the sets.
+    assert_eq!(sets[before.len()], 0);
+    let sets = &sets[before.len() + 1..];
+    let rows = &manifest[before.len()..manifest.len() - sets.len()];
+    [before, rows, sets, arrays].map(<[u8]>::to_vec)
+}
+
 #[test]
-fn golden_rows_that_are_none_are_refused_by_name() {
+fn golden_rows_and_sets_that_are_none_are_refused_by_name() {
     let ensemble = golden();
     let bytes = bundle::encode(&ensemble);
     let schema = ensemble.schema().hash();
-    let (manifest, arrays) = bodies(&bytes);
-    let refused = |manifest: &[u8], arrays: &[u8], version: u8| {
-        let mut bytes = sealed(schema, manifest, arrays);
+    let [before, rows, sets, arrays] = parted(&bytes);
+    let count = u8::try_from(ensemble.golden().len()).unwrap();
+    assert_eq!((rows[0], rows.len()), (count, 1 + 2 * usize::from(count)));
+    let plain = bundle::encode(&compact());
+    let (_, fewer) = bodies(&plain);
+    let refused = |manifest: &[&[u8]], arrays: &[u8], version: u8| {
+        let mut bytes = sealed(schema, &manifest.concat(), arrays);
         bytes[4] = version;
         bundle::decode(&bytes).unwrap_err()
     };
-    // Behind the voting stands how many rows there are, and two bytes for each.
-    let before = &manifest[..manifest.len() - 1 - 2 * ensemble.golden().len()];
-    let others = bundle::encode(&compact());
-    let (_, fewer) = bodies(&others);
-    let none = [before, &[0]].concat();
-    let found = refused(&none, fewer, 4);
+    let found = refused(&[&before, &[0], &[0]], fewer, 4);
     assert!(matches!(found, BundleError::Needed { found: 4, needed: 3 }), "{found}");
-    let found = refused(&none, arrays, 4);
+    let found = refused(&[&before, &[0], &sets], &arrays, 4);
     assert!(matches!(found, BundleError::Unused { count: 3 }), "{found}");
-    let found = refused(before, arrays, 4);
-    assert!(matches!(found, BundleError::Manifest(_)), "{found}");
-    let found = refused(manifest, arrays, 3);
+    for cut in [&[&before[..]][..], &[&before, &rows]] {
+        let found = refused(cut, &arrays, 4);
+        assert!(matches!(found, BundleError::Manifest(_)), "{found}");
+    }
+    let found = refused(&[&before, &rows, &sets], &arrays, 3);
     assert!(matches!(found, BundleError::ManifestTrailing { .. }), "{found}");
-    let found = refused(manifest, fewer, 4);
+    let found = refused(&[&before, &rows, &sets], fewer, 4);
     assert!(matches!(found, BundleError::Array { fault: ArrayFault::Missing, .. }), "{found}");
-    let rows = u8::try_from(ensemble.golden().len()).unwrap();
-    let more = [before, &[rows + 2][..], &[0].repeat(usize::from(rows) + 2)].concat();
-    let found = refused(&more, arrays, 4);
+    let more = [&[count + 2][..], &vec![0; usize::from(count) + 2]].concat();
+    let found = refused(&[&before, &more, &sets], &arrays, 4);
     assert!(
         matches!(&found, BundleError::Array { name, fault: ArrayFault::Parts { .. } } if name == "golden.rows"),
         "{found}"
     );
     // There is a gate, so it must have said something of each row.
-    let silent = [before, &[rows][..], &[0].repeat(usize::from(rows))].concat();
-    let found = refused(&silent, arrays, 4);
+    let silent = [&[count][..], &vec![0; usize::from(count)]].concat();
+    let found = refused(&[&before, &silent, &sets], &arrays, 4);
     assert!(matches!(found, BundleError::Model(ModelError::Length { .. })), "{found}");
+    // One ladder: of no member; of a member that is not there; without a level; with a coverage that
+    // cannot be; with levels that fall behind; and with more than the whole.
+    let ladders: [&[u8]; 6] = [
+        &[1, 0, 0, 1, 0xa0, 0x06, 1],
+        &[1, 0x80, 1, 0, 1, 0xa0, 0x06, 1],
+        &[1, 1, 0, 0],
+        &[1, 1, 0, 1, 0xe8, 0x07, 1],
+        &[1, 1, 0, 2, 0xa0, 0x06, 1, 0x84, 0x07, 2],
+        &[1, 1, 0, 1, 0xa0, 0x06, 0xff, 0xff, 0xff, 0xff, 0x0f],
+    ];
+    for ladder in ladders {
+        let found = refused(&[&before, &rows, ladder], &arrays, 4);
+        assert!(matches!(found, BundleError::Model(_)), "{ladder:?}: {found}");
+    }
 }
 
 #[test]

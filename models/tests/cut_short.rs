@@ -86,7 +86,9 @@ fn what_is_stopped_is_the_vote_of_those_who_were_heard() {
                 assert_eq!(answer.class, standings[heard - 1].class);
                 if ensemble.voting().confidence.is_measured() {
                     // As sure as a vote of so many with such a count was found to be.
-                    assert_eq!(answer.confidence, full.confidence);
+                    let share = standings[heard - 1].share;
+                    let sure = ensemble.voting().confidence.of(answer.voted(), share);
+                    assert_eq!(answer.confidence, sure);
                 } else {
                     assert!(answer.confidence <= full.confidence, "the unheard count against it");
                 }

@@ -35,6 +35,7 @@ fn golden_bundles_have_every_form() {
     let mut votings = BTreeSet::new();
     let mut compact = BTreeSet::new();
     let mut golden = BTreeSet::new();
+    let mut sets = BTreeSet::new();
     for path in golden_files::bundles(folder()).unwrap() {
         let ensemble = bundle::decode(&std::fs::read(path).unwrap()).unwrap();
         families.extend(ensemble.members().iter().map(|it| it.member.family));
@@ -43,6 +44,7 @@ fn golden_bundles_have_every_form() {
         let voting = ensemble.voting();
         votings.insert((voting.rule.name(), voting.confidence.is_measured()));
         gates += usize::from(ensemble.gate().is_some());
+        sets.extend(voting.sets.ladders.iter().map(|it| (it.gated, it.levels.len())));
         golden.extend(ensemble.golden().iter().map(|it| it.stopped));
         steps.extend(ensemble.preparations().iter().flat_map(|it| &it.steps).map(
             |step| match step {
@@ -56,6 +58,7 @@ fn golden_bundles_have_every_form() {
     assert_eq!(steps.len(), 3);
     assert_eq!(compact.into_iter().collect::<Vec<_>>(), [Family::Knn, Family::RbfSvm]);
     assert!(0 < gates);
+    assert_eq!(sets.into_iter().collect::<Vec<_>>(), [(false, 3), (true, 3)]);
     assert_eq!(golden.into_iter().collect::<Vec<_>>(), [None, Some(false), Some(true)]);
     assert_eq!(
         votings.into_iter().collect::<Vec<_>>(),

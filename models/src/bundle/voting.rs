@@ -54,5 +54,5 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Voting, &[u8]), BundleError> {
         Curve { shares, right }
     });
     let confidence = Confidence { curves: curves.collect() };
-    Ok((Voting { rule, confidence }, rest))
+    Ok((Voting { rule, confidence, ..Voting::default() }, rest))
 }
