@@ -1,6 +1,6 @@
 //! The policy of a task: what an admin asks for, checked once and believed from then on.
 
-use models::Family;
+use models::{Coverage, Family};
 
 /// What to prefer among the choices that hold the promise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -29,7 +29,7 @@ impl Objective {
 
 /// What an admin asks for.
 ///
-/// Acted on: `objective`, `latency`, `accuracy`, `fallback`, `place`, `train`, and of `adapt` `after_corrections` and
+/// Acted on: `objective`, `latency`, `accuracy`, `fallback`, `coverage`, `abstain_below`, `place`, `train`, and of `adapt` `after_corrections` and
 /// `min_gain`. The rest is checked and *recorded only*, so that a task file
 /// of the whole grammar is admitted today and means more tomorrow; [`Policy::recorded_only`] names
 /// what was written and is not acted on, and the journal says so when the task is applied.
@@ -48,6 +48,12 @@ pub struct Policy {
     /// The class to answer when a caller's deadline comes before any member was heard; `None`: such
     /// a request fails.
     pub fallback: Option<String>,
+    /// Every answer says the set of classes that holds the true one so often; `None`: only who asks
+    /// for it is told.
+    pub coverage: Option<Coverage>,
+    /// Votes whose confidence is below so many thousandths say that they do not know; `None`: none
+    /// does.
+    pub abstain_below_thousandths: Option<u32>,
     /// Where it may be placed.
     pub place: Place,
     /// How it is trained.
@@ -101,6 +107,8 @@ impl Default for Policy {
             accuracy_min: 0.0,
             missed_events_max: 0.02,
             fallback: None,
+            coverage: None,
+            abstain_below_thousandths: None,
             place: Place { on_site: false, arch: None, replicas: 1 },
             train: Train { budget_s: 300, families: Vec::new(), trials: 0, lazy: true },
             adapt: Adapt { after_corrections: Some(25), min_gain: 0.0 },

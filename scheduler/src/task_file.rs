@@ -244,7 +244,7 @@ fn list(names: &[String]) -> String {
 mod tests {
     use proptest::prelude::*;
 
-    use models::Family;
+    use models::{Coverage, Family};
 
     use super::*;
     use crate::policy::{Adapt, Objective, Place, Train};
@@ -272,6 +272,8 @@ train = { budget_s = 100, families = ["knn", "ridge"], trials = 40, lazy = false
 adapt = { after_corrections = 5, on_drift = true, min_gain = 0.01, probation_s = 600, canary = [0.1, 0.5, 1.0] }
 label = { auto_above = 0.97, review_between = [0.5, 0.97], questions_per_day = 20 }
 fallback = "idle"
+coverage = 0.95
+abstain_below = 0.6
 "#;
 
     #[test]
@@ -301,6 +303,8 @@ fallback = "idle"
         );
         assert_eq!(policy.adapt, Adapt { after_corrections: Some(5), min_gain: 0.01 });
         assert_eq!(policy.fallback.as_deref(), Some("idle"));
+        assert_eq!(policy.coverage.map(Coverage::thousandths), Some(950));
+        assert_eq!(policy.abstain_below_thousandths, Some(600));
         assert_eq!(policy.recorded_only.len(), 6);
     }
 
@@ -329,6 +333,9 @@ fallback = "idle"
             ("background = \"idle\"", "background = \"x\"", "line 5", "name one of idle"),
             ("\"0\" = \"idle\"", "\"0\" = \"off\"", "line 13", "name one of idle"),
             ("fallback = \"idle\"", "fallback = \"off\"", "line 23", "name one of idle"),
+            ("coverage = 0.95", "coverage = 1.0", "line 24", "from 0.5 to 0.999"),
+            ("abstain_below = 0.6", "abstain_below = 60", "line 25", "from 0.001 to 1"),
+            ("coverage = 0.95", "coverage = 95", "line 24", "from 0.5 to 0.999"),
             ("\"knn\", \"ridge\"", "\"resnet\"", "line 20", "some of knn, ridge"),
             ("families = [\"knn\", \"ridge\"]", "families = 3", "line 20", "families is \"all\""),
             ("kind = \"features\"", "kind = \"window\"", "line 9", "another kind"),

@@ -174,8 +174,10 @@ fn one(set: &Set, fold: u16) -> Result<(f64, f64), Box<dyn Error>> {
     let truth: Vec<ClassId> = tests.iter().map(|&row| ClassId(set.labels[row])).collect();
     let tests = set.samples.select(&tests);
     let stop = Stop::default();
-    let mut bench =
-        Workbench::new(material, Terms { seed: 1, threads: 1, missed_events_max: 0.02 });
+    let mut bench = Workbench::new(
+        material,
+        Terms { seed: 1, threads: 1, missed_events_max: 0.02, coverage: None },
+    );
     let families: Vec<Family> = Family::ALL.to_vec();
     for recipe in plan::order(&families, size) {
         bench.add(&recipe, &stop, &|| 0.0)?;

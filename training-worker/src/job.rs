@@ -9,7 +9,7 @@ mod search;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use models::{ClassId, Ensemble, Family, Schema, SchemaError, Subset, bundle};
+use models::{ClassId, Coverage, Ensemble, Family, Schema, SchemaError, Subset, bundle};
 use prost::bytes::Bytes;
 use proto::{
     parse,
@@ -48,8 +48,12 @@ enum JobError {
     Schema(#[source] SchemaError),
     #[error("the job asks for the family {name:?}, which does not exist")]
     Family { name: String },
+    #[error("{thousandths} thousandths are no coverage that a set can have")]
+    Coverage { thousandths: u32 },
     #[error("there is too little to train on")]
     Rows(#[source] SplitError),
+    #[error("what the policy asks for cannot be trained")]
+    Promise(#[source] BenchError),
     #[error("no member could be trained")]
     Bench(#[source] BenchError),
     #[error("training broke down: {reason}")]
@@ -160,7 +164,14 @@ impl Brief {
         let budget = if job.budget_s == 0 { f64::INFINITY } else { f64::from(job.budget_s) };
         let missed = job.missed_events_max;
         let missed_events_max = if missed.is_finite() { missed.clamp(0.0, 1.0) } else { 0.0 };
-        let terms = Terms { seed: job.seed, threads: threads.max(1), missed_events_max };
+        let coverage = match job.coverage_thousandths {
+            0 => None,
+            thousandths => {
+                let coverage = Coverage::of_thousandths(thousandths);
+                Some(coverage.ok_or(JobError::Coverage { thousandths })?)
+            }
+        };
+        let terms = Terms { seed: job.seed, threads: threads.max(1), missed_events_max, coverage };
         Ok(Self { schema, families, terms, lazy: job.lazy, budget })
     }
 }
@@ -182,6 +193,8 @@ impl Job {
         let material = Arc::new(material.map_err(JobError::Rows)?);
         let imported = self.leave_out_the_taught(imported, material.set_aside, &reporter).await;
         let mut bench = Workbench::new(material.clone(), brief.terms);
+        // Before anything is fitted: what cannot be promised will not be able to be promised later.
+        bench.can_promise().map_err(JobError::Promise)?;
         let size = Size {
             rows: material.lessons.labels.len(),
             width: material.lessons.samples.width(),
@@ -261,8 +274,9 @@ impl Job {
             }
             let stands = bench.families().len();
             if lazily && done < stands && !there.contains(&family) {
-                // The first bundle is not kept waiting for a gate; the others have one if it pays.
-                if 0 < done || waiting.is_empty() {
+                // The first bundle is not kept waiting for a gate, unless it must promise something
+                // that takes all folds; the others have one if it pays.
+                if 0 < done || waiting.is_empty() || brief.terms.coverage.is_some() {
                     bench = self.gates(bench, reporter).await?;
                 }
                 published_last = waiting.is_empty() && !searches && imported.is_empty();

@@ -96,6 +96,17 @@ pub struct Panel {
     pub rule: Rule,
     /// Share of the rows answered rightly by panels that were chosen without them.
     pub accuracy: f64,
+    /// The same members, weighed without some of the rows, for each part of the blocks.
+    pub apart: Vec<Apart>,
+}
+
+/// Rows, and what the vote of each member counts by all others.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Apart {
+    /// Rows of the same blocks.
+    pub rows: Vec<usize>,
+    /// One weight for each member of the panel.
+    pub weights: Vec<f32>,
 }
 
 /// A way of choosing.
@@ -174,8 +185,14 @@ pub fn choose(hearing: Hearing<'_>) -> Panel {
             weights = court.weigh(way, &members, &court.all);
         }
     }
+    let apart = court.parts.iter().map(|(own, rest)| {
+        let (mut members, mut weights) = (members.clone(), court.weigh(way, &members, rest));
+        court.keep_the_fastest(&mut members, &mut weights);
+        Apart { rows: own.clone(), weights: shipped(weights) }
+    });
+    let apart = apart.collect();
     court.keep_the_fastest(&mut members, &mut weights);
-    court.panel(way, members, weights, right.sum())
+    court.panel(way, members, weights, right.sum(), apart)
 }
 
 /// How many rows of each block were answered rightly.
@@ -460,23 +477,30 @@ impl<'a> Court<'a> {
         weights.insert(at, FAST_SHARE);
     }
 
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_precision_loss,
-        reason = "shares of a vote; counts of rows"
-    )]
-    fn panel(&self, way: Way, members: Vec<usize>, weights: Vec<f64>, right: usize) -> Panel {
+    #[expect(clippy::cast_precision_loss, reason = "counts of rows")]
+    fn panel(
+        &self,
+        way: Way,
+        members: Vec<usize>,
+        weights: Vec<f64>,
+        right: usize,
+        apart: Vec<Apart>,
+    ) -> Panel {
         let rule = match (way, &self.soft) {
             (Way::SoftSteady | Way::SoftMixture | Way::SoftGreedy, Some(soft)) => {
                 Rule::Soft(members.iter().map(|&member| soft.softness[member]).collect())
             }
             _ => Rule::Hard,
         };
-        // A member that ships has a weight, however small.
-        let weights = weights.into_iter().map(|weight| (weight as f32).max(1e-6)).collect();
         let accuracy = right as f64 / self.hearing.truth.len().max(1) as f64;
-        Panel { members, weights, rule, accuracy }
+        Panel { members, weights: shipped(weights), rule, accuracy, apart }
     }
+}
+
+/// A member that ships has a weight, however small.
+#[expect(clippy::cast_possible_truncation, reason = "shares of a vote")]
+fn shipped(weights: Vec<f64>) -> Vec<f32> {
+    weights.into_iter().map(|weight| (weight as f32).max(1e-6)).collect()
 }
 
 impl Soft {
@@ -581,6 +605,37 @@ mod tests {
         assert!(4_000.0 < witnesses(8_000, false));
         assert!(witnesses(8_000, true) < 200.0);
         assert!(witnesses(200, false) <= 200.0);
+    }
+
+    #[test]
+    fn weights_apart_from_rows_are_of_all_others() {
+        let (opinions, truth, blocks) = heard(&[0.9, 0.8, 0.7], 2_000, false);
+        let votes: Vec<Opinion> =
+            opinions.iter().map(|it| Opinion::Votes(it.votes(CLASSES))).collect();
+        let choose = |truth: &[ClassId]| {
+            choose(Hearing {
+                families: &[Family::Ridge; 3],
+                opinions: &votes.iter().collect::<Vec<_>>(),
+                micros: &[1.0; 3],
+                truth,
+                blocks: &blocks,
+                classes: CLASSES,
+            })
+        };
+        let honest = choose(&truth);
+        let mut rows: Vec<usize> = honest.apart.iter().flat_map(|it| it.rows.clone()).collect();
+        rows.sort_unstable();
+        assert_eq!(rows, (0..truth.len()).collect::<Vec<_>>(), "every row once");
+        // Lies about a tenth of the rows of one part move all weights but those apart from it.
+        let mut lies = truth;
+        for &row in honest.apart[0].rows.iter().step_by(10) {
+            lies[row].0 = (lies[row].0 + 1) % 4;
+        }
+        let lied = choose(&lies);
+        assert_eq!(honest.members, lied.members);
+        assert_eq!(honest.apart[0], lied.apart[0]);
+        assert_ne!(honest.apart[1], lied.apart[1]);
+        assert_ne!(honest.weights, lied.weights);
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! What is said of a bundle when it is published.
 
 use models::{ClassId, Confusion, gate::Threshold};
-use proto::v1::{GateReport, Measured, MemberReport, RevisionReport, Setting};
+use proto::v1::{GateReport, Measured, MemberReport, RevisionReport, SetReport, Setting};
 
 use crate::{
     fit::Recipe,
     material::Material,
     search::space,
-    workbench::{Assembled, MemberMeasure, Origin},
+    workbench::{Assembled, MemberMeasure, Origin, SetMeasure},
 };
 
 /// The report of an ensemble whose bundle takes `bundle_bytes`.
@@ -36,6 +36,22 @@ pub fn report(material: &Material, assembled: &Assembled, bundle_bytes: usize) -
         split: material.kind.name().to_owned(),
         bundle_bytes: count(bundle_bytes),
         held_out: Some(measured(&assembled.held_out, material.schema.background())),
+        sets: assembled.sets.iter().map(set).collect(),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a mean of counts")]
+fn set(measure: &SetMeasure) -> SetReport {
+    let SetMeasure { level, blocks, held, classes } = *measure;
+    let interval = held.interval();
+    SetReport {
+        coverage: level.coverage.share(),
+        blocks: u32::try_from(blocks).unwrap_or(u32::MAX),
+        rows: held.of,
+        held: held.hits,
+        low: interval.low,
+        high: interval.high,
+        mean_size: classes as f64 / held.of.max(1) as f64,
     }
 }
 

@@ -3,16 +3,18 @@
 mod assembling;
 mod gates;
 mod golden;
+mod sets;
 mod trial;
 
 pub use assembling::Assembled;
 use gates::Candidate;
+pub use sets::SetMeasure;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use models::{
-    ClassId, Ensemble, Family, Features, Member, Model, ModelError, Parts, Preparation, Voting,
-    Weighted, Work,
+    ClassId, Coverage, Ensemble, Family, Features, Member, Model, ModelError, Parts, Preparation,
+    Voting, Weighted, Work, sets::TooFew,
 };
 
 use crate::{
@@ -44,6 +46,9 @@ pub enum BenchError {
     /// Lowered arrays that do not hold: a bug of ours.
     #[error("what was fitted is no member")]
     Lowered(#[source] ModelError),
+    /// What the policy promises of sets of classes.
+    #[error("the policy promises more of sets of classes than the samples can show")]
+    Sets(#[source] TooFew),
     /// An ensemble needs a member.
     #[error("no member stands yet")]
     Nobody,
@@ -217,6 +222,8 @@ pub struct Terms {
     pub threads: usize,
     /// The policy's ceiling on the share of events that the gate calls background.
     pub missed_events_max: f64,
+    /// How often sets of classes must hold the true one, if the policy promises any.
+    pub coverage: Option<Coverage>,
 }
 
 /// A member alone.

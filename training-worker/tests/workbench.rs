@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use models::{ClassId, Confusion, Family, Schema, Subset, bundle};
+use models::{ClassId, Confusion, Coverage, Family, Schema, Subset, bundle};
 use prost::bytes::Bytes;
 use proto::v1::SampleChunk;
 use training_worker::{
@@ -12,7 +12,7 @@ use training_worker::{
     fit::{Recipe, Stop},
     material::Material,
     table::{Table, TableError},
-    workbench::{Assembled, Terms, Workbench},
+    workbench::{Assembled, BenchError, Terms, Workbench},
 };
 
 const WIDTH: usize = 4;
@@ -49,14 +49,69 @@ fn material(chunks: &[SampleChunk]) -> Arc<Material> {
     Arc::new(Material::new(schema(), table, 3).unwrap())
 }
 
+fn terms(coverage: Option<u32>) -> Terms {
+    let coverage = coverage.map(|it| Coverage::of_thousandths(it).unwrap());
+    Terms { seed: 3, threads: 1, missed_events_max: 0.05, coverage }
+}
+
 fn assembled(material: &Arc<Material>, families: &[Family]) -> Assembled {
-    let terms = Terms { seed: 3, threads: 1, missed_events_max: 0.05 };
+    assembled_with(material, families, terms(None))
+}
+
+fn assembled_with(material: &Arc<Material>, families: &[Family], terms: Terms) -> Assembled {
     let mut bench = Workbench::new(material.clone(), terms);
     for &family in families {
         bench.add(&Recipe::of(family), &Stop::default(), &|| 0.0).unwrap();
     }
     bench.add_gates(&Stop::default()).unwrap();
     bench.assemble().unwrap()
+}
+
+#[test]
+fn every_choice_has_sets_of_as_much_as_its_people_can_show_and_what_is_asked_beyond_is_refused() {
+    let material = material(&[chunk()]);
+    let families = [Family::Ridge, Family::Knn, Family::Forest];
+    let Assembled { ensemble, frontier, sets, .. } =
+        assembled_with(&material, &families, terms(Some(880)));
+    // Two people of twelve are held out: ten are nine and one more, and not nineteen.
+    let thousandths = |it: &models::Ladder| -> Vec<u16> {
+        it.levels.iter().map(|it| it.coverage.thousandths()).collect()
+    };
+    let known = &ensemble.voting().sets;
+    assert!(known.ladders.iter().all(|it| thousandths(it) == [800, 880, 900]));
+    let all = Subset::all(ensemble.members().len());
+    for (subset, gated) in frontier.iter().map(|it| (it.subset, it.gated)).chain([(all, false)]) {
+        assert!(known.ladder(subset, gated).is_some(), "{subset:?} {gated}");
+    }
+    // Where every answer has a set, every vote goes to its end, and is said to cost that.
+    for measure in frontier.iter().filter(|it| !it.gated) {
+        assert_eq!(measure.work, ensemble.work(measure.subset));
+    }
+
+    // What is reported is what the bundle does.
+    let gated = ensemble.gate().is_some();
+    let asking = ensemble.asking(all).unwrap().to_the_end();
+    let mut scratch = ensemble.scratch();
+    assert_eq!(sets.len(), 3);
+    for measure in &sets {
+        assert_eq!((measure.blocks, measure.held.of), (10, 120));
+        let (mut held, mut classes) = (0, 0);
+        let checks = &material.held_out;
+        for (row, truth) in checks.samples.rows().zip(&checks.truth) {
+            let answer = ensemble.answer_timed(row, &asking, gated, &mut scratch, |_| ()).unwrap();
+            let set = ensemble.set(measure.level, &answer, &scratch).unwrap();
+            held += u64::from(set.contains(truth));
+            classes += u64::try_from(set.len()).unwrap();
+        }
+        assert_eq!((measure.held.hits, measure.classes), (held, classes));
+        assert!(measure.level.coverage.share() <= measure.held.interval().high, "{measure:?}");
+    }
+
+    let refused =
+        |coverage| Workbench::new(material.clone(), terms(Some(coverage))).can_promise().err();
+    assert!(refused(900).is_none());
+    let few = refused(950);
+    assert!(matches!(few, Some(BenchError::Sets(few)) if few.blocks == 10), "{few:?}");
 }
 
 #[test]
@@ -161,7 +216,7 @@ fn without_a_background_there_is_no_gate() {
 fn members_of_an_earlier_attempt_are_taken_over_as_they_are() {
     let material = material(&[chunk()]);
     let earlier = assembled(&material, &[Family::Ridge, Family::Mlp]);
-    let terms = Terms { seed: 3, threads: 1, missed_events_max: 0.05 };
+    let terms = terms(None);
     let mut bench = Workbench::new(material, terms);
     bench.resume(earlier.ensemble.clone(), |_| true);
     assert_eq!(bench.taken_over(), [Family::Ridge, Family::Mlp]);

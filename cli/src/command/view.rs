@@ -59,6 +59,10 @@ pub(super) fn report(report: &v1::RevisionReport) -> Value {
         "members": report.members.iter().map(member).collect::<Value>(),
         "left_out": report.left_out.iter().map(member).collect::<Value>(),
         "calibration_error": report.calibration_error,
+        "sets": report.sets.iter().map(|it| json!({
+            "promised": it.coverage, "blocks": it.blocks, "rows": it.rows, "held": it.held,
+            "interval": [it.low, it.high], "mean_size": it.mean_size,
+        })).collect::<Value>(),
         "frontier": report.frontier.iter().map(|subset| json!({
             "members": (0..64).filter(|bit| subset.members >> bit & 1 == 1).collect::<Vec<u8>>(),
             "gated": subset.gated, "accuracy": subset.accuracy,

@@ -91,6 +91,7 @@ impl Training for Services {
                     corrections_seen: member.corrections_seen,
                 })
                 .collect(),
+            coverage_thousandths: policy.coverage.map_or(0, |it| it.thousandths().into()),
         }))
     }
 

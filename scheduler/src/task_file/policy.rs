@@ -1,6 +1,6 @@
 //! What an admin asks for, as it stands in `[policy]`: checked value by value, refused by line.
 
-use models::{Family, Schema};
+use models::{Coverage, Family, Schema};
 use toml::Spanned;
 
 use super::{REPLICAS_MAX, SITE_BYTES_MAX, Source, TRIALS_MAX, TaskFileError, list};
@@ -13,6 +13,8 @@ pub(super) struct RawPolicy {
     latency: RawLatency,
     accuracy: RawAccuracy,
     fallback: Option<Spanned<String>>,
+    coverage: Option<Spanned<f64>>,
+    abstain_below: Option<Spanned<f64>>,
     place: RawPlace,
     train: RawTrain,
     adapt: RawAdapt,
@@ -130,6 +132,20 @@ impl RawPolicy {
             None => default.missed_events_max,
             Some(max) => source.within("policy.accuracy.missed_events_max", max, 0.0, 1.0)?,
         };
+        let coverage = match &self.coverage {
+            None => None,
+            Some(coverage) => {
+                let (least, most) = Coverage::RANGE;
+                let share = source.within("policy.coverage", coverage, least, most)?;
+                Coverage::of_share(share)
+            }
+        };
+        let abstain_below_thousandths = match &self.abstain_below {
+            None => None,
+            Some(below) => {
+                Some(thousandths(source.within("policy.abstain_below", below, 0.001, 1.0)?))
+            }
+        };
         let min_gain = match &self.adapt.min_gain {
             None => default.adapt.min_gain,
             Some(gain) => source.within("policy.adapt.min_gain", gain, 0.0, 1.0)?,
@@ -146,6 +162,8 @@ impl RawPolicy {
             accuracy_min,
             missed_events_max,
             fallback: self.fallback.map(Spanned::into_inner),
+            coverage,
+            abstain_below_thousandths,
             place: place(source, self.place)?,
             train: train(source, self.train)?,
             adapt: Adapt { after_corrections, min_gain },
@@ -288,4 +306,10 @@ fn recorded_only(source: &Source<'_>, raw: &RawPolicy) -> Result<Vec<&'static st
 )]
 fn micros(ms: f64) -> u32 {
     (ms * 1000.0).round() as u32
+}
+
+/// At most 1, checked by the caller.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within 0.001 to 1")]
+fn thousandths(share: f64) -> u32 {
+    (share * 1000.0).round() as u32
 }

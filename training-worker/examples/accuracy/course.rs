@@ -57,7 +57,7 @@ pub(crate) fn follow(which: &str, data: &Path, families: &[Family]) -> Result<()
     let tests = set.samples.select(&tests);
     let size = Size { rows: training, width: set.samples.width(), classes };
     let stop = Stop::default();
-    let terms = Terms { seed: 1, threads: 1, missed_events_max: 0.02 };
+    let terms = Terms { seed: 1, threads: 1, missed_events_max: 0.02, coverage: None };
     let mut bench = Workbench::new(material, terms);
     let (mut first, mut measuring) = (None, 0.0);
     let recipes = plan::order(families, size);

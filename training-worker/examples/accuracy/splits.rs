@@ -97,7 +97,7 @@ fn train(set: &Set, seed: u64, trials: usize) -> Result<[f64; 4], Failure> {
     let size =
         Size { rows: table.labels().len(), width: schema.width(), classes: schema.classes().len() };
     let material = Arc::new(Material::measured_by(held_out, schema, table, seed)?);
-    let terms = Terms { seed, threads: 1, missed_events_max: 0.02 };
+    let terms = Terms { seed, threads: 1, missed_events_max: 0.02, coverage: None };
     let mut bench = Workbench::new(material, terms);
     for recipe in plan::order(&[], size) {
         bench.add(&recipe, &Stop::default(), &|| 0.0)?;

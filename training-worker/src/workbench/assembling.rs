@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use models::{
-    Cast, ClassId, Confidence, Confusion, Ensemble, Gate, Parts, Speed, Subset, SubsetMeasure,
-    Voting, Weighted,
+    Cast, ClassId, Confidence, Confusion, Ensemble, Gate, Parts, Share, Speed, Subset,
+    SubsetMeasure, Voting, Weighted,
     confidence::{Outcome, calibration_error},
     frontier::{Votes, measure, undominated},
     gate::Threshold,
     recount::{Counted, Recount, in_order},
 };
 
-use super::{BenchError, MemberMeasure, Standing, Workbench, gates::Candidate};
+use super::{BenchError, MemberMeasure, SetMeasure, Standing, Workbench, gates::Candidate};
 use crate::panel::{Hearing, Opinion, Panel, choose};
 
 /// An ensemble and what is known of it.
@@ -35,6 +35,8 @@ pub struct Assembled {
     pub held_out: Confusion,
     /// How far confidences lie from how often answers of the vote were right, on held-out rows.
     pub calibration_error: f64,
+    /// Sets of classes by all members, behind the gate, on held-out rows.
+    pub sets: Vec<SetMeasure>,
 }
 
 /// Stretches of time of a fold that are witnesses of their own.
@@ -75,9 +77,13 @@ impl Workbench {
             measures = measure(&ensemble, Votes { margins: Some(across), ..votes });
         }
         humble(&mut measures, all);
+        if self.terms.coverage.is_some() {
+            to_the_end(&mut measures, &ensemble, best.map(|it| it.chosen.stopped));
+        }
         let frontier = undominated(&measures);
         let confidence = self.confidence(&ensemble, &casts, &frontier);
         let ensemble = ensemble.with_confidence(confidence).map_err(BenchError::Lowered)?;
+        let (ensemble, sets) = self.with_sets(ensemble, &panel, &frontier, best)?;
         let ensemble = self.with_golden(ensemble)?;
         let shipped = panel.members.iter().zip(&panel.weights);
         let members = shipped.map(|(&at, &weight)| MemberMeasure {
@@ -94,6 +100,7 @@ impl Workbench {
             gate: best.map(|candidate| candidate.chosen),
             held_out,
             calibration_error: calibration_error(&sure),
+            sets,
             rows: truth.len(),
             expected: panel.accuracy,
             ensemble,
@@ -132,7 +139,7 @@ impl Workbench {
     }
 
     /// What each member of `ensemble` gives to the count of each row.
-    fn casts(
+    pub(super) fn casts(
         &self,
         ensemble: &Ensemble,
         panel: &Panel,
@@ -232,6 +239,16 @@ impl Workbench {
         let voting = Voting { rule: panel.rule.clone(), ..Voting::default() };
         Ensemble::new(Parts { schema, preparations, gate, members, voting, golden: Vec::new() })
             .map_err(BenchError::Lowered)
+    }
+}
+
+/// Where every answer has a set every vote goes to its end, and costs what that costs.
+fn to_the_end(measures: &mut [SubsetMeasure], ensemble: &Ensemble, stopped: Option<Share>) {
+    for measure in measures {
+        measure.work = match stopped.filter(|_| measure.gated) {
+            Some(Share { hits, of }) => ensemble.gated_work(measure.subset, of - hits, of),
+            None => ensemble.work(measure.subset),
+        };
     }
 }
 

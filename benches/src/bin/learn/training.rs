@@ -36,7 +36,7 @@ const CURVE_ROWS: usize = 3_400;
 const HELD_OUT_ROWS: usize = 1_000;
 
 fn terms(threads: usize) -> Terms {
-    Terms { seed: SEED, threads, missed_events_max: MISSED_EVENTS_MAX }
+    Terms { seed: SEED, threads, missed_events_max: MISSED_EVENTS_MAX, coverage: None }
 }
 
 /// How long it takes from rows in memory to the first encoded bundle.

@@ -111,7 +111,8 @@ fn trained(folder: &Folder) -> Result<Ensemble, Fault> {
     let classes = material.schema.classes().len();
     let size = Size { rows: samples.len(), width: samples.width(), classes };
     let recipes = plan::order(&[], size);
-    let terms = Terms { seed: SEED, threads: 2, missed_events_max: MISSED_EVENTS_MAX };
+    let terms =
+        Terms { seed: SEED, threads: 2, missed_events_max: MISSED_EVENTS_MAX, coverage: None };
     let mut workbench = Workbench::new(material, terms);
     let stop = Stop::default();
     let began = tokio::time::Instant::now();
