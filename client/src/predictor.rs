@@ -47,7 +47,11 @@ impl Predictor {
         fits(&features)?;
         again(|| {
             let mut client = self.client.clone();
-            let request = v1::PredictRequest { task: task.to_owned(), features: features.clone() };
+            let request = v1::PredictRequest {
+                task: task.to_owned(),
+                features: features.clone(),
+                coverage: None,
+            };
             async move { client.predict(request).await }
         })
         .await
@@ -66,12 +70,29 @@ impl Predictor {
         width: u32,
         values: Vec<f32>,
     ) -> Result<Vec<v1::PredictReply>, ClientError> {
+        self.predict_sets(task, width, values, None).await
+    }
+
+    /// [`Predictor::predict_batch`], and beside each answer the set of classes that holds the true one
+    /// as often as `coverage` says; `None`: as the policy of the task says.
+    ///
+    /// # Errors
+    ///
+    /// As [`Predictor::predict_batch`]; `INVALID_ARGUMENT` for a coverage that the revision cannot
+    /// promise.
+    pub async fn predict_sets(
+        &self,
+        task: &str,
+        width: u32,
+        values: Vec<f32>,
+        coverage: Option<f64>,
+    ) -> Result<Vec<v1::PredictReply>, ClientError> {
         fits(&values)?;
         let values_asked = values.len();
         let reply = again(|| {
             let mut client = self.client.clone();
             let (task, values) = (task.to_owned(), values.clone());
-            let request = v1::PredictBatchRequest { task, width, values, revision: 0 };
+            let request = v1::PredictBatchRequest { task, width, values, revision: 0, coverage };
             async move { client.predict_batch(request).await }
         })
         .await?;

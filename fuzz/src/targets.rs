@@ -103,6 +103,8 @@ fn orders_seeds() -> Vec<Vec<u8>> {
         digest: vec![7; 32].into(),
         members: vec![0, 3, 63],
         gated: true,
+        coverage_thousandths: 900,
+        abstain_below_thousandths: 600,
         input: input.to_owned(),
         fallback: String::new(),
     };
@@ -145,7 +147,8 @@ fn predict_seeds() -> Vec<Vec<u8>> {
     let task = || "kitchen".to_owned();
     let values = vec![1.0, -2.0, 3.5, f32::MAX];
     vec![
-        v1::PredictRequest { task: task(), features: values.clone() }.encode_to_vec(),
+        v1::PredictRequest { task: task(), features: values.clone(), coverage: Some(0.9) }
+            .encode_to_vec(),
         v1::PredictBatchRequest { task: task(), width: 2, values, ..Default::default() }
             .encode_to_vec(),
         v1::CorrectRequest { prediction_id: vec![9; 16].into(), label: task() }.encode_to_vec(),

@@ -547,6 +547,8 @@ pub(crate) mod tests {
             members: vec![0, 2],
             gated: true,
             fallback: String::new(),
+            coverage_thousandths: 0,
+            abstain_below_thousandths: 0,
             input: "{}".to_owned(),
         };
         ordered.serving.insert("t".to_owned(), serve);

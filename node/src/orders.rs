@@ -66,6 +66,12 @@ pub(crate) struct Serve {
     /// The class to answer when nobody could be heard in time; empty: there is none.
     #[serde(default)]
     pub(crate) fallback: String,
+    /// How often the set of each answer holds the true class; the serving worker reads it.
+    #[serde(default)]
+    pub(crate) coverage_thousandths: u32,
+    /// Below which confidence nobody knows; the serving worker reads it.
+    #[serde(default)]
+    pub(crate) abstain_below_thousandths: u32,
     /// How raw samples become features; the serving worker reads it.
     #[serde(default)]
     pub(crate) input: String,
@@ -146,6 +152,8 @@ impl Orders {
                 members: ordered.members,
                 gated: ordered.gated,
                 fallback: ordered.fallback,
+                coverage_thousandths: ordered.coverage_thousandths,
+                abstain_below_thousandths: ordered.abstain_below_thousandths,
                 input: ordered.input,
             };
             if serving.insert(task.clone(), serve).is_some() {
@@ -215,6 +223,8 @@ impl Orders {
             members: serve.members.clone(),
             gated: serve.gated,
             fallback: serve.fallback.clone(),
+            coverage_thousandths: serve.coverage_thousandths,
+            abstain_below_thousandths: serve.abstain_below_thousandths,
             input: serve.input.clone(),
         };
         self.serving.iter().map(assign).collect()
@@ -273,6 +283,8 @@ mod tests {
             members: vec![0, 63],
             gated: true,
             fallback: "idle".to_owned(),
+            coverage_thousandths: 950,
+            abstain_below_thousandths: 600,
             input: String::new(),
         }
     }

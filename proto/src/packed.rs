@@ -17,6 +17,9 @@ pub struct PredictRequest {
     pub task: String,
     /// One value per feature of the task, in the order of the task's schema. All finite.
     pub features: Vec<f32>,
+    /// Also answer the set of classes that holds the true one with this probability; absent: as the
+    /// policy of the task says.
+    pub coverage: Option<f64>,
 }
 
 /// `sensemble.v1.PredictBatchRequest`: many samples of one task.
@@ -30,12 +33,15 @@ pub struct PredictBatchRequest {
     pub values: Vec<f32>,
     /// Only this revision will do; 0 when any will.
     pub revision: u64,
+    /// As in [`PredictRequest`], for every sample.
+    pub coverage: Option<f64>,
 }
 
 impl Message for PredictRequest {
     fn encode_raw(&self, buf: &mut impl BufMut) {
         put_name(&self.task, buf);
         put_floats(2, &self.features, buf);
+        put_share(3, self.coverage, buf);
     }
 
     fn merge_field(
@@ -48,12 +54,15 @@ impl Message for PredictRequest {
         match tag {
             1 => encoding::string::merge(wire_type, &mut self.task, buf, ctx),
             2 => take_floats(wire_type, &mut self.features, buf, ctx),
+            3 => take_share(wire_type, &mut self.coverage, buf, ctx),
             _ => encoding::skip_field(wire_type, tag, buf, ctx),
         }
     }
 
     fn encoded_len(&self) -> usize {
-        name_len(&self.task) + encoding::float::encoded_len_packed(2, &self.features)
+        name_len(&self.task)
+            + encoding::float::encoded_len_packed(2, &self.features)
+            + share_len(3, self.coverage)
     }
 
     fn clear(&mut self) {
@@ -71,6 +80,7 @@ impl Message for PredictBatchRequest {
         if self.revision != 0 {
             encoding::uint64::encode(4, &self.revision, buf);
         }
+        put_share(5, self.coverage, buf);
     }
 
     fn merge_field(
@@ -85,6 +95,7 @@ impl Message for PredictBatchRequest {
             2 => encoding::uint32::merge(wire_type, &mut self.width, buf, ctx),
             3 => take_floats(wire_type, &mut self.values, buf, ctx),
             4 => encoding::uint64::merge(wire_type, &mut self.revision, buf, ctx),
+            5 => take_share(wire_type, &mut self.coverage, buf, ctx),
             _ => encoding::skip_field(wire_type, tag, buf, ctx),
         }
     }
@@ -97,6 +108,7 @@ impl Message for PredictBatchRequest {
             + width
             + encoding::float::encoded_len_packed(3, &self.values)
             + revision
+            + share_len(5, self.coverage)
     }
 
     fn clear(&mut self) {
@@ -112,6 +124,25 @@ fn put_name(task: &String, buf: &mut impl BufMut) {
 
 fn name_len(task: &String) -> usize {
     if task.is_empty() { 0 } else { encoding::string::encoded_len(1, task) }
+}
+
+fn put_share(tag: u32, share: Option<f64>, buf: &mut impl BufMut) {
+    if let Some(share) = share {
+        encoding::double::encode(tag, &share, buf);
+    }
+}
+
+fn share_len(tag: u32, share: Option<f64>) -> usize {
+    share.map_or(0, |share| encoding::double::encoded_len(tag, &share))
+}
+
+fn take_share(
+    wire_type: WireType,
+    share: &mut Option<f64>,
+    buf: &mut impl Buf,
+    ctx: DecodeContext,
+) -> Result<(), DecodeError> {
+    encoding::double::merge(wire_type, share.get_or_insert_default(), buf, ctx)
 }
 
 fn put_floats(tag: u32, values: &[f32], buf: &mut impl BufMut) {
@@ -164,6 +195,8 @@ mod tests {
         task: String,
         #[prost(float, repeated, tag = "2")]
         features: Vec<f32>,
+        #[prost(double, optional, tag = "3")]
+        coverage: Option<f64>,
     }
 
     #[derive(Clone, PartialEq, Message)]
@@ -176,6 +209,8 @@ mod tests {
         values: Vec<f32>,
         #[prost(uint64, tag = "4")]
         revision: u64,
+        #[prost(double, optional, tag = "5")]
+        coverage: Option<f64>,
     }
 
     fn bits(values: &[f32]) -> Vec<u32> {
@@ -186,24 +221,32 @@ mod tests {
         #[test]
         fn both_forms_write_and_read_the_same(
             task in ".{0,9}", values in prop::collection::vec(any::<u32>(), 0..300),
-            width: u32, revision: u64,
+            width: u32, revision: u64, coverage in prop::option::of(0.0..1.0),
         ) {
             let values: Vec<f32> = values.into_iter().map(f32::from_bits).collect();
-            let one = PredictRequest { task: task.clone(), features: values.clone() };
-            let plain = Generated { task: task.clone(), features: values.clone() };
+            let one = PredictRequest { task: task.clone(), features: values.clone(), coverage };
+            let plain = Generated { task: task.clone(), features: values.clone(), coverage };
             let bytes = one.encode_to_vec();
             prop_assert_eq!(one.encoded_len(), bytes.len());
             prop_assert_eq!(&bytes, &plain.encode_to_vec());
             let read = PredictRequest::decode(&*bytes).unwrap();
             prop_assert_eq!((&read.task, bits(&read.features)), (&task, bits(&values)));
+            prop_assert_eq!(read.coverage, coverage);
 
-            let many = PredictBatchRequest { task: task.clone(), width, values: values.clone(), revision };
-            let plain = GeneratedBatch { task: task.clone(), width, values: values.clone(), revision };
+            let task_too = task.clone();
+            let many = PredictBatchRequest {
+                task: task_too, width, values: values.clone(), revision, coverage,
+            };
+            let task_too = task.clone();
+            let plain = GeneratedBatch {
+                task: task_too, width, values: values.clone(), revision, coverage,
+            };
             let bytes = many.encode_to_vec();
             prop_assert_eq!(many.encoded_len(), bytes.len());
             prop_assert_eq!(&bytes, &plain.encode_to_vec());
             let read = PredictBatchRequest::decode(&*bytes).unwrap();
             prop_assert_eq!((read.task, read.width, read.revision), (task, width, revision));
+            prop_assert_eq!(read.coverage, coverage);
             prop_assert_eq!(bits(&read.values), bits(&values));
         }
 
@@ -213,6 +256,8 @@ mod tests {
             match (one, plain) {
                 (Ok(one), Ok(plain)) => {
                     prop_assert_eq!((one.task, bits(&one.features)), (plain.task, bits(&plain.features)));
+                    let (one, plain) = (one.coverage, plain.coverage);
+                    prop_assert_eq!(one.map(f64::to_bits), plain.map(f64::to_bits));
                 }
                 (one, plain) => prop_assert_eq!(one.is_ok(), plain.is_ok()),
             }

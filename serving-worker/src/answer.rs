@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use models::{Answer, Features, Scratch, ShapeError, Stage};
+use models::{Answer, Coverage, Features, Level, Scratch, ShapeError, Stage};
 use proto::v1::{self, serving_client::ServingClient};
 use store::ring::Ring;
 use tokio::{
@@ -29,6 +29,7 @@ use crate::{
     pace::{Pace, Where, place},
     receipt::Entry,
     relay::{Escort, Relay},
+    reply::{fallback, reply, rows_max},
     served::{Served, ServedSet, Snapshot},
     urgency::Urgency,
 };
@@ -104,7 +105,17 @@ pub(crate) struct Batch {
     pub(crate) width: usize,
     /// Row-major.
     pub(crate) values: Vec<f32>,
+    pub(crate) set: SetAsked,
     pub(crate) terms: Terms,
+}
+
+/// The set of classes that a caller wants beside the class.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct SetAsked {
+    /// How often it must hold the true class; absent: as the policy says.
+    pub(crate) coverage: Option<f64>,
+    /// Whether there must be one, also where the policy says nothing.
+    pub(crate) needed: bool,
 }
 
 /// The answers to a batch, all by the same revision.
@@ -125,10 +136,22 @@ struct Request {
     /// When the work must have ended, so that the answer is in time.
     stop: Option<Instant>,
     urgency: Urgency,
+    /// The set beside each answer, if one is wanted.
+    level: Option<Level>,
     /// Whether each answer is timed from when the request came (one sample) or by itself (many).
     single: bool,
     /// Counts it among those of its task for as long as it is worked on, whoever waits for it.
     _inside: Inside,
+}
+
+/// How one sample is asked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    pub(crate) begun: Instant,
+    /// When the vote is cut short.
+    pub(crate) stop: Option<Instant>,
+    /// The set beside the answer: it takes every vote.
+    pub(crate) level: Option<Level>,
 }
 
 /// What an answer took.
@@ -220,10 +243,11 @@ impl Desk {
             }
             found => found?,
         };
-        let features = request.features;
+        let v1::PredictRequest { features, coverage, .. } = request;
+        let level = level(&served, SetAsked { coverage, needed: false })?;
         let width = features.len();
         let samples = self.check(&served, width, features)?;
-        let mut replies = self.answer(served, samples, terms).await?;
+        let mut replies = self.answer(served, samples, terms, level).await?;
         replies.pop().ok_or(PredictError::Broken)
     }
 
@@ -238,10 +262,11 @@ impl Desk {
         terms: Terms,
         escort: &Escort,
     ) -> Result<v1::PredictBatchReply, PredictError> {
-        let v1::PredictBatchRequest { task, width, values, revision } = request;
+        let v1::PredictBatchRequest { task, width, values, revision, coverage } = request;
         let width = usize::try_from(width).expect("32 bits fit in a usize on every target");
         let version = if revision == 0 { String::new() } else { revision.to_string() };
-        let batch = Batch { task, version, width, values, terms };
+        let set = SetAsked { coverage, needed: false };
+        let batch = Batch { task, version, width, values, set, terms };
         let Answered { answers, classes, .. } = self.answer_batch(batch, escort).await?;
         Ok(v1::PredictBatchReply { answers, classes: u32::try_from(classes).unwrap_or(u32::MAX) })
     }
@@ -262,15 +287,16 @@ impl Desk {
             }
             found => found?,
         };
-        let Batch { task, version: _, width, values, terms } = batch;
+        let Batch { task, version: _, width, values, set, terms } = batch;
+        let level = level(&served, set)?;
         let samples = self.check(&served, width, values)?;
-        let (rows, rows_max) = (samples.len(), rows_max(&served));
+        let (rows, rows_max) = (samples.len(), rows_max(&served, level.is_some()));
         if rows_max < rows {
             served.meter.failed();
             return Err(PredictError::TooMany { task, rows, rows_max });
         }
         let (revision, classes) = (served.wanted.revision, served.schema().classes().len());
-        let answers = self.answer(served, samples, terms).await?;
+        let answers = self.answer(served, samples, terms, level).await?;
         Ok(Answered { task, revision, classes, answers })
     }
 
@@ -280,11 +306,13 @@ impl Desk {
         batch: Batch,
         escort: &Escort,
     ) -> Option<Result<Answered, PredictError>> {
-        let Batch { task, version, width, values, terms } = batch;
+        let Batch { task, version, width, values, set, terms } = batch;
         // A version that is no number is none of ours.
         let revision = if version.is_empty() { 0 } else { version.parse().ok()? };
         let width = u32::try_from(width).ok()?;
-        let request = v1::PredictBatchRequest { task: task.clone(), width, values, revision };
+        let coverage = set.coverage;
+        let request =
+            v1::PredictBatchRequest { task: task.clone(), width, values, revision, coverage };
         let call = async |mut it: Peer, request| it.predict_batch(request).await;
         let until = terms.work_until();
         let passed = self.relay.pass_on(&task, &request, escort, until, call).await?;
@@ -296,9 +324,13 @@ impl Desk {
             let shares = answers.len().saturating_mul(classes).saturating_mul(size_of::<f32>());
             let whole = answers.len() == rows
                 && shares <= proto::MESSAGE_BYTES_MAX
-                && answers.iter().all(|it| it.scores.is_empty() || it.scores.len() == classes);
+                && answers.iter().all(|it| it.scores.is_empty() || it.scores.len() == classes)
+                && answers.iter().all(|it| it.set.len() <= classes);
             if !whole {
                 return Err(PredictError::Broken);
+            }
+            if set.needed && answers.iter().any(|it| it.set.is_empty() && it.no_set.is_empty()) {
+                return Err(PredictError::NoSet { task, why: UNNAMED.to_owned() });
             }
             let revision = answers.first().map_or(revision, |it| it.revision);
             Ok(Answered { task, revision, classes, answers })
@@ -398,6 +430,7 @@ impl Desk {
         served: Arc<Served>,
         samples: Features,
         terms: Terms,
+        level: Option<Level>,
     ) -> Result<Vec<v1::PredictReply>, PredictError> {
         let rows = u64::try_from(samples.len()).unwrap_or(u64::MAX);
         let inside = self.enter(&served, rows, &terms)?;
@@ -409,6 +442,7 @@ impl Desk {
             samples,
             since,
             urgency,
+            level,
             _inside: inside,
         };
         let pace = &request.served.pace;
@@ -474,19 +508,20 @@ impl Desk {
         scratch: &mut Scratch,
         slice: Duration,
     ) -> Result<bool, PredictError> {
-        let Request { served, samples, since, stop, single, .. } = request;
+        let Request { served, samples, since, stop, level, single, .. } = request;
         let begun = Instant::now();
         let mut now = begun;
         let next = progress.replies.len();
         for at in next..samples.len() {
             let row = samples.row(at);
             let from = if *single { *since } else { now };
-            let asked = ask(served, row, scratch, now, *stop);
+            let asked = Asked { begun: now, stop: *stop, level: *level };
+            let asked = ask(served, row, scratch, asked);
             let (answer, times) = asked.map_err(|source| malformed(served, source))?;
             let id = self.ids.next();
             let reply = match &answer {
-                Some(answer) => reply(served, id, answer, times, scratch.shares()),
-                None => fallback(served, id)?,
+                Some(answer) => reply(served, id, answer, times, scratch, *level),
+                None => fallback(served, id, level.is_some())?,
             };
             let entry = Entry {
                 served,
@@ -568,8 +603,42 @@ impl Progress {
 /// How long rows are computed before others may come between.
 const SLICE: Duration = Duration::from_micros(100);
 
+/// Why there is no set where neither the request nor the policy says of which coverage.
+const UNNAMED: &str = "its policy names no coverage: name one, such as 0.9";
+
+/// The set that is answered beside the class: what was asked for, or else what the policy says.
+///
+/// # Errors
+///
+/// [`PredictError::NoSet`] for what nobody can promise, or not with the members that serve here.
+fn level(
+    served: &Served,
+    SetAsked { coverage, needed }: SetAsked,
+) -> Result<Option<Level>, PredictError> {
+    let refused = |why: String| {
+        served.meter.failed();
+        PredictError::NoSet { task: served.wanted.task.clone(), why }
+    };
+    let Some(share) = coverage else {
+        if needed && served.level.is_none() {
+            return Err(refused(UNNAMED.to_owned()));
+        }
+        return Ok(served.level);
+    };
+    let (least, most) = Coverage::RANGE;
+    let coverage = Coverage::of_share(share).ok_or_else(|| {
+        refused(format!("a coverage lies between {least} and {most}, not at {share}"))
+    })?;
+    let level = served.promised(coverage).ok_or_else(|| {
+        let most = served.most_promised().map(Coverage::share);
+        let most = most.map_or("no set at all".to_owned(), |most| format!("at most {most}"));
+        refused(format!("this revision can promise {most}, not {share}"))
+    })?;
+    Ok(Some(level))
+}
+
 /// Counts a request that nobody waits for any more.
-fn expired(served: &Served) -> PredictError {
+pub(crate) fn expired(served: &Served) -> PredictError {
     served.meter.failed();
     PredictError::Expired { task: served.wanted.task.clone() }
 }
@@ -585,8 +654,7 @@ pub(crate) fn ask(
     served: &Served,
     row: &[f32],
     scratch: &mut Scratch,
-    begun: Instant,
-    stop: Option<Instant>,
+    Asked { begun, stop, level }: Asked,
 ) -> Result<(Option<Answer>, Times), ShapeError> {
     let mut times = Times { gate_us: 0, vote_us: 0, ended: begun };
     if deadline::passed(stop, begun) {
@@ -594,7 +662,7 @@ pub(crate) fn ask(
     }
     let answer = served.ensemble.answer_while(
         row,
-        &served.asking,
+        if level.is_some() { &served.asking_all } else { &served.asking },
         served.wanted.gated,
         scratch,
         |stage| {
@@ -611,69 +679,6 @@ pub(crate) fn ask(
         || stop.is_none_or(|stop| Instant::now() < stop),
     )?;
     Ok((answer, times))
-}
-
-fn reply(
-    served: &Served,
-    id: [u8; 16],
-    answer: &Answer,
-    Times { gate_us, vote_us, .. }: Times,
-    shares: &[f32],
-) -> v1::PredictReply {
-    let (stage, scores) = match answer.stage {
-        Stage::Gate => (v1::Stage::Gate, Vec::new()),
-        Stage::Vote => (v1::Stage::Vote, shares.to_vec()),
-    };
-    v1::PredictReply {
-        prediction_id: id.to_vec().into(),
-        class: served.schema().classes()[answer.class.index()].clone(),
-        class_id: u32::from(answer.class.0),
-        confidence: answer.confidence,
-        stage: stage.into(),
-        voted: answer.voted(),
-        members: served.members,
-        revision: served.wanted.revision,
-        gate_us,
-        vote_us,
-        scores,
-        cut_short: !answer.decided,
-        reason: String::new(),
-    }
-}
-
-/// Why a fallback was answered.
-const TOO_LATE: &str = "the deadline came before anybody was heard";
-
-/// What the policy names for when nobody was heard in time.
-///
-/// # Errors
-///
-/// [`PredictError::Expired`] when it names nothing.
-fn fallback(served: &Served, id: [u8; 16]) -> Result<v1::PredictReply, PredictError> {
-    let class = served.fallback.ok_or_else(|| expired(served))?;
-    served.meter.fallbacks.fetch_add(1, Relaxed);
-    Ok(v1::PredictReply {
-        prediction_id: id.to_vec().into(),
-        class: served.schema().classes()[class.index()].clone(),
-        class_id: u32::from(class.0),
-        confidence: 0.0,
-        stage: v1::Stage::Fallback.into(),
-        members: served.members,
-        revision: served.wanted.revision,
-        cut_short: true,
-        reason: TOO_LATE.to_owned(),
-        ..v1::PredictReply::default()
-    })
-}
-
-/// How many answers certainly fit into one message.
-pub(crate) fn rows_max(served: &Served) -> usize {
-    let classes = served.schema().classes();
-    let name = classes.iter().map(String::len).max().unwrap_or(0);
-    // Everything in a reply but the name and the scores is below 160 bytes, tags and the reason of a
-    // fallback included.
-    let reply = 160 + name + 4 * classes.len();
-    proto::MESSAGE_BYTES_MAX / reply
 }
 
 /// At most this many names stand in an error.

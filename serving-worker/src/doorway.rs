@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn the_first_bytes_say_for_whom_it_is_or_nothing() {
         let task = || "kitchen".to_owned();
-        let one = v1::PredictRequest { task: task(), features: vec![1.0; 9] };
+        let one = v1::PredictRequest { task: task(), features: vec![1.0; 9], coverage: None };
         let many = v1::PredictBatchRequest { task: task(), width: 3, ..Default::default() };
         let open = inference::ModelInferRequest { model_name: task(), ..Default::default() };
         for bytes in [framed(&one), framed(&many), framed(&open)] {

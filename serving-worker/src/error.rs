@@ -38,6 +38,14 @@ pub(crate) enum PredictError {
         /// How many may be.
         rows_max: usize,
     },
+    /// A set of classes that cannot be promised.
+    #[error("task {task} answers no such set: {why}")]
+    NoSet {
+        /// The task.
+        task: String,
+        /// What is wrong, and what to do.
+        why: String,
+    },
     /// A task that is not placed here.
     #[error(
         "task {task:?} is not served here (served: {served}); \
@@ -121,7 +129,9 @@ impl PredictError {
     /// The code that tells the caller what to do next: fix the request, try elsewhere, or wait.
     pub(crate) fn code(&self) -> Code {
         match self {
-            Self::Malformed { .. } | Self::TooMany { .. } => Code::InvalidArgument,
+            Self::Malformed { .. } | Self::TooMany { .. } | Self::NoSet { .. } => {
+                Code::InvalidArgument
+            }
             Self::NotServed { .. } | Self::Version { .. } => Code::NotFound,
             Self::Expired { .. } => Code::DeadlineExceeded,
             Self::NotLoaded { .. } | Self::Unreachable { .. } => Code::Unavailable,
@@ -141,6 +151,7 @@ impl PredictError {
             Self::NotLoaded { .. } => Some(LOADING_RETRY),
             Self::Malformed { .. }
             | Self::TooMany { .. }
+            | Self::NoSet { .. }
             | Self::NotServed { .. }
             | Self::Version { .. }
             | Self::Expired { .. }

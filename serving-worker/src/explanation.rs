@@ -154,16 +154,17 @@ fn explained(
         let assigned = Subset(receipt.assigned).members();
         assigned.filter_map(|it| ensemble.members().get(it)).map(|it| it.weight).sum()
     });
+    let name = |class_id: u32| {
+        let class = ClassId(u16::try_from(class_id).ok()?);
+        ensemble?.schema().classes().get(class.index()).cloned()
+    };
     let vote = |(member, class_id): (usize, u32)| {
         let weighted = ensemble.and_then(|it| it.members().get(member));
-        let class = u16::try_from(class_id)
-            .ok()
-            .and_then(|class| ensemble?.schema().classes().get(ClassId(class).index()).cloned());
         v1::MemberVote {
             member: u32::try_from(member).unwrap_or(u32::MAX),
             class_id,
             family: weighted.map(|it| it.member.family.name().to_owned()).unwrap_or_default(),
-            class: class.unwrap_or_default(),
+            class: name(class_id).unwrap_or_default(),
             weight: weighted.filter(|_| 0.0 < total).map_or(0.0, |it| it.weight / total),
         }
     };
@@ -187,5 +188,9 @@ fn explained(
         features: receipt.row().unwrap_or_default(),
         corrected: mark.map(|mark| mark.label).unwrap_or_default(),
         replay: None,
+        set_classes: receipt.set.iter().map(|&class| name(class).unwrap_or_default()).collect(),
+        set: receipt.set.clone(),
+        coverage: receipt.coverage,
+        abstained: receipt.abstained,
     }
 }

@@ -50,6 +50,7 @@ mod receipt;
 mod refused;
 mod relay;
 mod remembered;
+mod reply;
 mod routes;
 mod served;
 mod turns;

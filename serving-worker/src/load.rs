@@ -2,13 +2,19 @@
 
 use std::{sync::Arc, time::Duration};
 
-use models::{Ensemble, GoldenFault, Scratch, bundle::BundleError};
+use models::{Coverage, Ensemble, GoldenFault, Scratch, bundle::BundleError};
 use proto::{parse::ParseError, v1, v1::bundles_client::BundlesClient};
 use store::blobs::{BlobError, Blobs};
 use tokio::time::{Instant, timeout};
 use tonic::transport::Endpoint;
 
-use crate::{answer::Times, meter::Meter, orders::Wanted, pace::Pace, served::Served};
+use crate::{
+    answer::{Asked, Times},
+    meter::Meter,
+    orders::Wanted,
+    pace::Pace,
+    served::Served,
+};
 
 /// How long the scheduler may take to accept a connection, and then for each part of a bundle.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
@@ -64,6 +70,17 @@ pub(crate) enum LoadError {
     Fallback {
         /// What it names.
         fallback: String,
+    },
+    /// The policy promises sets that the bundle does not have for these members.
+    #[error(
+        "the policy wants sets with a coverage of {}, and the bundle has {most} for these members: train again",
+        wanted.share()
+    )]
+    Sets {
+        /// What the policy wants.
+        wanted: Coverage,
+        /// `none`, or the most there is.
+        most: String,
     },
     /// It answers otherwise than where it was trained.
     #[error("the bundle does not answer its golden rows as it did where it was trained")]
@@ -225,20 +242,34 @@ fn warm(wanted: Wanted, ensemble: Arc<Ensemble>, meter: Arc<Meter>) -> Result<Se
                 .ok_or_else(|| LoadError::Fallback { fallback: fallback.to_owned() })?,
         ),
     };
+    let coverage = Coverage::of_thousandths(wanted.coverage_thousandths);
     let served = Served {
         task: Arc::from(&*wanted.task),
         members: wanted.subset.len(),
         wanted,
         ensemble: Arc::clone(&ensemble),
+        asking_all: asking.clone().to_the_end(),
         asking,
+        level: None,
         fallback,
         pace: Pace::new(Duration::ZERO),
         meter,
     };
+    let served = match coverage {
+        None => served,
+        Some(wanted) => {
+            let most = served.most_promised();
+            let most = most.map_or("none".to_owned(), |it| format!("at most {}", it.share()));
+            let level = served.promised(wanted);
+            let level = Some(level.ok_or(LoadError::Sets { wanted, most })?);
+            Served { level, ..served }
+        }
+    };
     let mut times = Vec::with_capacity(WARM_ROWS);
     for row in rows() {
         let begun = Instant::now();
-        let asked = crate::answer::ask(&served, row, &mut scratch, begun, None);
+        let terms = Asked { begun, stop: None, level: served.level };
+        let asked = crate::answer::ask(&served, row, &mut scratch, terms);
         let (_, Times { ended, .. }) = asked.map_err(LoadError::Mute)?;
         times.push(ended.duration_since(begun));
     }

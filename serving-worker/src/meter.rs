@@ -137,6 +137,13 @@ pub(crate) struct Meter {
     pub(crate) cut_short: AtomicU64,
     /// Answers that the policy names, given because nobody could be heard in time.
     pub(crate) fallbacks: AtomicU64,
+    /// Answers that say that they do not know.
+    pub(crate) abstained: AtomicU64,
+    /// Answers with a set of classes, the classes in all of them, and answers without one although one
+    /// was wanted.
+    pub(crate) sets: AtomicU64,
+    pub(crate) set_classes: AtomicU64,
+    pub(crate) without_set: AtomicU64,
     /// Requests refused because too many were there before them.
     pub(crate) shed: AtomicU64,
 }

@@ -134,7 +134,7 @@ impl Numbers {
             let labels = format!("{{task=\"{task}\"}}");
             page.sample("answers_failed_total", &labels, served.meter.failures());
         }
-        let counters: [Counter; 3] = [
+        let counters: [Counter; 7] = [
             (
                 "answers_cut_short_total",
                 "Votes that a deadline ended before they were decided.",
@@ -144,6 +144,24 @@ impl Numbers {
                 "answers_fallback_total",
                 "Answers that the policy names, because nobody could be heard in time.",
                 |meter| meter.fallbacks.load(Relaxed),
+            ),
+            (
+                "answers_abstained_total",
+                "Answers that say that they do not know: the confidence is below the policy.",
+                |meter| meter.abstained.load(Relaxed),
+            ),
+            (
+                "answers_with_set_total",
+                "Answers with a set of classes that holds the true one as often as was asked.",
+                |meter| meter.sets.load(Relaxed),
+            ),
+            ("set_classes_total", "Classes in these sets together.", |meter| {
+                meter.set_classes.load(Relaxed)
+            }),
+            (
+                "answers_without_set_total",
+                "Answers without a set although one was wanted: not every member was heard in time.",
+                |meter| meter.without_set.load(Relaxed),
             ),
             (
                 "requests_shed_total",

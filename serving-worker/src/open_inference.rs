@@ -1,8 +1,8 @@
 //! The Open Inference Protocol, version 2, over gRPC and HTTP: for clients that are there already.
 //!
 //! A model is a task, its version a revision. One input, `features`; three outputs, `label`,
-//! `probabilities` and `prediction_id` (docs/decisions/0014-open-inference-outputs.md). Both transports
-//! only translate: what answers is the [`Desk`](crate::answer::Desk), as for our own `Predict`.
+//! `probabilities` and `prediction_id` (docs/decisions/0014-open-inference-outputs.md), and where it is
+//! asked for by name a fourth, `set` (docs/decisions/0026-sets-and-i-do-not-know.md). Both transports only translate: what answers is the [`Desk`](crate::answer::Desk), as for our own `Predict`.
 //!
 //! ```text
 //! grpc ─▶ request ─┐                      ┌─▶ outputs ─▶ grpc

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use models::Subset;
+use models::{Coverage, Subset};
 use proto::{parse, v1};
 
 /// Most tasks of one worker, and most generations that it remembers.
@@ -28,6 +28,13 @@ pub(crate) struct Wanted {
     /// The class to answer when nobody could be heard in time; empty: there is none.
     #[serde(default)]
     pub(crate) fallback: String,
+    /// How often the set of each answer holds the true class, in thousandths; 0: sets are answered
+    /// only where they are asked for.
+    #[serde(default)]
+    pub(crate) coverage_thousandths: u32,
+    /// Votes whose confidence is below so many thousandths say that they do not know; 0: none does.
+    #[serde(default)]
+    pub(crate) abstain_below_thousandths: u32,
     /// How raw samples become features, as JSON; empty when that is not known here. Read by those
     /// who take raw samples.
     #[serde(default)]
@@ -54,6 +61,22 @@ pub(crate) enum OrderError {
     Fallback {
         /// The task.
         task: String,
+    },
+    /// A coverage that nobody can promise.
+    #[error("task {task}: {thousandths} thousandths are no coverage that a set can have")]
+    Coverage {
+        /// The task.
+        task: String,
+        /// What was ordered.
+        thousandths: u32,
+    },
+    /// A confidence that nobody can have.
+    #[error("task {task}: {thousandths} thousandths are no confidence")]
+    Abstain {
+        /// The task.
+        task: String,
+        /// What was ordered.
+        thousandths: u32,
     },
     /// A field that does not parse.
     #[error("task {task}")]
@@ -99,8 +122,18 @@ pub(crate) fn parse(assignments: Vec<v1::Assignment>) -> Result<Vec<Wanted>, Ord
     }
     let mut orders = BTreeMap::new();
     for assignment in assignments {
-        let v1::Assignment { task, generation, revision, digest, members, gated, fallback, input } =
-            assignment;
+        let v1::Assignment {
+            task,
+            generation,
+            revision,
+            digest,
+            members,
+            gated,
+            fallback,
+            input,
+            coverage_thousandths: thousandths,
+            abstain_below_thousandths,
+        } = assignment;
         if task.is_empty()
             || models::schema::NAME_BYTES_MAX < task.len()
             || task.chars().any(char::is_control)
@@ -119,6 +152,13 @@ pub(crate) fn parse(assignments: Vec<v1::Assignment>) -> Result<Vec<Wanted>, Ord
         if models::schema::NAME_BYTES_MAX < fallback.len() {
             return Err(OrderError::Fallback { task });
         }
+        if 1000 < abstain_below_thousandths {
+            let thousandths = abstain_below_thousandths;
+            return Err(OrderError::Abstain { task, thousandths });
+        }
+        if thousandths != 0 && Coverage::of_thousandths(thousandths).is_none() {
+            return Err(OrderError::Coverage { task, thousandths });
+        }
         let wanted = Wanted {
             task: task.clone(),
             generation,
@@ -127,6 +167,8 @@ pub(crate) fn parse(assignments: Vec<v1::Assignment>) -> Result<Vec<Wanted>, Ord
             subset,
             gated,
             fallback,
+            coverage_thousandths: thousandths,
+            abstain_below_thousandths,
             input,
         };
         if orders.insert(task.clone(), wanted).is_some() {
@@ -253,6 +295,8 @@ mod tests {
             subset: Subset(1),
             gated: false,
             fallback: String::new(),
+            coverage_thousandths: 0,
+            abstain_below_thousandths: 0,
             input: String::new(),
         }
     }
@@ -311,6 +355,8 @@ mod tests {
             members: vec![0],
             gated: false,
             fallback: String::new(),
+            coverage_thousandths: 0,
+            abstain_below_thousandths: 0,
             input: String::new(),
         };
         assert_eq!(parse(vec![good()]), Ok(vec![wanted("a", 1)]));
@@ -323,6 +369,10 @@ mod tests {
         assert_eq!(wrong(|it| it.members.clear()), "task a: no member is asked");
         assert_eq!(wrong(|it| it.members.push(64)), "task a");
         assert_eq!(wrong(|it| it.digest.clear()), "task a");
+        let coverage = wrong(|it| it.coverage_thousandths = 1000);
+        assert!(coverage.starts_with("task a: 1000 thousandths are no coverage"), "{coverage}");
+        let abstain = wrong(|it| it.abstain_below_thousandths = 1001);
+        assert_eq!(abstain, "task a: 1001 thousandths are no confidence");
         assert!(matches!(parse(vec![good(), good()]), Err(OrderError::Twice { .. })));
     }
 

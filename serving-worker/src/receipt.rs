@@ -59,9 +59,18 @@ pub(crate) struct Receipt {
     /// Whether a deadline ended the vote before it was decided.
     #[prost(bool, tag = "17")]
     pub(crate) cut_short: bool,
-    /// Why the answer is the one that the policy names.
+    /// Why the answer is the one that the policy names, or no more than a guess.
     #[prost(string, tag = "18")]
     pub(crate) reason: String,
+    /// The classes of the set, where there was one.
+    #[prost(uint32, repeated, tag = "19")]
+    pub(crate) set: Vec<u32>,
+    /// How often such a set holds the true class.
+    #[prost(double, tag = "20")]
+    pub(crate) coverage: f64,
+    /// Whether the answer said that it does not know.
+    #[prost(bool, tag = "21")]
+    pub(crate) abstained: bool,
 }
 
 /// An answer as it was given, to be written down.
@@ -85,7 +94,9 @@ impl Entry<'_> {
         let names = wanted.task.len() + reply.class.len() + reply.reason.len();
         let heard = votes.map_or(Subset(0), Votes::asked);
         // Everything else takes less than 160 bytes, and a vote at most 3.
-        let out = &mut Vec::with_capacity(160 + names + 3 * usize_of(heard.len()) + 4 * row.len());
+        let out = &mut Vec::with_capacity(
+            160 + names + 3 * usize_of(heard.len()) + 4 * row.len() + 5 * reply.set.len(),
+        );
         encoding::string::encode(1, &wanted.task, out);
         encoding::uint64::encode(2, &wanted.revision, out);
         encoding::uint64::encode(3, &wanted.generation, out);
@@ -111,6 +122,13 @@ impl Entry<'_> {
         encoding::bool::encode(17, &reply.cut_short, out);
         if !reply.reason.is_empty() {
             encoding::string::encode(18, &reply.reason, out);
+        }
+        if !reply.set.is_empty() {
+            encoding::uint32::encode_packed(19, &reply.set, out);
+            encoding::double::encode(20, &reply.coverage, out);
+        }
+        if reply.abstained {
+            encoding::bool::encode(21, &true, out);
         }
         std::mem::take(out)
     }
@@ -202,6 +220,9 @@ mod tests {
             vote_us: 400,
             cut_short: true,
             reason: "a reason".to_owned(),
+            set: vec![0, 1, 300],
+            coverage: 0.9,
+            abstained: true,
             ..v1::PredictReply::default()
         };
         let entry = Entry {
@@ -231,6 +252,9 @@ mod tests {
             queue_us: 70_000,
             cut_short: true,
             reason: reply.reason.clone(),
+            set: reply.set.clone(),
+            coverage: reply.coverage,
+            abstained: true,
         };
         let bytes = entry.encode();
         assert_eq!(Receipt::parse(&bytes), Some(receipt.clone()));

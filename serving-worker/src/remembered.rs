@@ -112,6 +112,8 @@ mod tests {
             subset: Subset(u64::MAX),
             gated: true,
             fallback: "idle".to_owned(),
+            coverage_thousandths: 900,
+            abstain_below_thousandths: 600,
             input: "{}".to_owned(),
         };
         let mut remembered = Remembered::default();

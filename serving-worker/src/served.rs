@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use arc_swap::ArcSwap;
-use models::{Asking, ClassId, Ensemble, Schema};
+use models::{Asking, ClassId, Coverage, Ensemble, Level, Schema};
 use proto::v1;
 
 use crate::{meter::Meter, orders::Wanted, pace::Pace, routes::Routes};
@@ -19,6 +19,10 @@ pub(crate) struct Served {
     pub(crate) ensemble: Arc<Ensemble>,
     /// In which order the members are asked on this device.
     pub(crate) asking: Asking,
+    /// The same order, to the end of every vote: what a set of classes takes.
+    pub(crate) asking_all: Asking,
+    /// The set of each answer, if the policy wants one.
+    pub(crate) level: Option<Level>,
     /// How many members may be asked.
     pub(crate) members: u32,
     /// What is answered when nobody could be heard in time.
@@ -32,6 +36,18 @@ pub(crate) struct Served {
 impl Served {
     pub(crate) fn schema(&self) -> &Schema {
         self.ensemble.schema()
+    }
+
+    /// What the members that serve here can promise of sets of classes: at least `coverage`.
+    pub(crate) fn promised(&self, coverage: Coverage) -> Option<Level> {
+        let Wanted { subset, gated, .. } = self.wanted;
+        self.ensemble.voting().sets.ladder(subset, gated)?.level(coverage)
+    }
+
+    /// The largest coverage that they can promise.
+    pub(crate) fn most_promised(&self) -> Option<Coverage> {
+        let Wanted { subset, gated, .. } = self.wanted;
+        self.ensemble.voting().sets.ladder(subset, gated)?.most()
     }
 }
 
@@ -109,10 +125,14 @@ pub(crate) mod tests {
                 subset,
                 gated,
                 fallback: String::new(),
+                coverage_thousandths: 0,
+                abstain_below_thousandths: 0,
                 input: String::new(),
             },
             task: Arc::from("kitchen"),
             asking: ensemble.asking(subset).unwrap(),
+            asking_all: ensemble.asking(subset).unwrap().to_the_end(),
+            level: None,
             members: subset.len(),
             ensemble: Arc::new(ensemble),
             fallback: None,

@@ -491,6 +491,8 @@ mod tests {
             digest: [0; 32],
             subset: Subset(1),
             gated: false,
+            coverage_thousandths: 0,
+            abstain_below_thousandths: 0,
             fallback: String::new(),
             input: String::new(),
         };

@@ -40,8 +40,12 @@ async fn each_kind_of_bad_sample_has_its_name() {
     assert_eq!(status.code(), Code::NotFound);
     assert!(status.message().contains("\"cellar\" is not served here (served: kitchen)"));
 
-    let batch =
-        |width, values| v1::PredictBatchRequest { task: sample().task, width, values, revision: 0 };
+    let batch = |width, values| v1::PredictBatchRequest {
+        task: sample().task,
+        width,
+        values,
+        ..Default::default()
+    };
     let status = app.predict_batch(batch(3, vec![1.0; 7])).await.unwrap_err();
     assert_eq!(status.message(), format!("{not}: 7 values do not fill rows of 3"));
     let status = app.predict_batch(batch(0, vec![])).await.unwrap_err();

@@ -11,7 +11,7 @@ use tonic::Code;
 const MEMBERS: u32 = 6;
 
 fn sample(task: &str) -> v1::PredictRequest {
-    v1::PredictRequest { task: task.to_owned(), features: vec![0.25; SLOW_WIDTH] }
+    v1::PredictRequest { task: task.to_owned(), features: vec![0.25; SLOW_WIDTH], coverage: None }
 }
 
 /// A worker that serves six slow members as `slow`, and as `safe` with a fallback.

@@ -7,6 +7,7 @@ mod loopback;
 use std::time::Duration;
 
 use loopback::{Node, Worker, ensemble, lay, order_of, sample};
+use models::{Family, synthetic};
 use proto::v1;
 use tokio::{net::TcpListener, time::Instant};
 use tonic::{Code, Request};
@@ -60,6 +61,7 @@ async fn an_answer_comes_from_elsewhere_and_its_correction_goes_there() {
         width: 3,
         values: loopback::SAMPLE.repeat(5),
         revision: 0,
+        coverage: None,
     };
     assert_eq!(app.predict_batch(batch).await.unwrap().into_inner().answers.len(), 5);
     let body =
@@ -70,7 +72,8 @@ async fn an_answer_comes_from_elsewhere_and_its_correction_goes_there() {
     assert_eq!(page.json()["model_version"], "1");
 
     // What is wrong with the request is said by who serves it.
-    let narrow = v1::PredictRequest { task: "kitchen".to_owned(), features: vec![1.0] };
+    let narrow =
+        v1::PredictRequest { task: "kitchen".to_owned(), features: vec![1.0], coverage: None };
     let status = app.predict(narrow).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
     assert!(status.message().starts_with("pi serves this task and says: "), "{status:?}");
@@ -93,6 +96,60 @@ async fn an_answer_comes_from_elsewhere_and_its_correction_goes_there() {
     let front = Worker::start(dirs.1.path()).await;
     let reply = front.app().await.predict(sample()).await.unwrap().into_inner();
     assert_eq!(&*reply.class, "class1-1");
+    front.stop().await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_and_a_guess_come_from_elsewhere_as_they_are() {
+    let dirs = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let shape = synthetic::Shape { width: loopback::WIDTH, ..synthetic::Shape::SMALL };
+    let families = [Family::Ridge, Family::Knn, Family::Mlp];
+    let digest =
+        lay(dirs.0.path(), &synthetic::with_sets(synthetic::ensemble(&families, shape, false, 3)));
+    let server = Worker::start(dirs.0.path()).await;
+    let mut node = server.node("").await;
+    let order = v1::Assignment {
+        members: vec![0, 1, 2],
+        abstain_below_thousandths: 1000,
+        ..order_of("kitchen", 1, &digest)
+    };
+    node.serve(order).await;
+    let (front, _node) = front(dirs.1.path(), route(vec![peer("pi", server.presence.grpc)])).await;
+    let (mut here, mut there) = (front.app().await, server.app().await);
+
+    let one = v1::PredictRequest { coverage: Some(0.9), ..sample() };
+    let direct = there.predict(one.clone()).await.unwrap().into_inner();
+    let passed = here.predict(one).await.unwrap().into_inner();
+    assert_eq!((direct.coverage, direct.abstained), (0.9, direct.confidence < 1.0));
+    let parts = |it: &v1::PredictReply| (it.set.clone(), it.set_classes.clone(), it.coverage);
+    assert_eq!((parts(&direct), direct.abstained), (parts(&passed), passed.abstained));
+    let plain = here.predict(sample()).await.unwrap().into_inner();
+    assert!(plain.set.is_empty() && plain.no_set.is_empty());
+
+    // Who names `set` without a coverage is refused here as there, also though only they know.
+    let infer = "/v2/models/kitchen/infer";
+    let body = |parameters: &str| {
+        let input = r#"{"name":"features","datatype":"FP32","shape":[1,3],"data":[0.5,2,-1]}"#;
+        format!(r#"{{"inputs":[{input}],"outputs":[{{"name":"set"}}]{parameters}}}"#).into_bytes()
+    };
+    let page = front.http("POST", infer, "", &body(r#","parameters":{"coverage":0.9}"#)).await;
+    assert_eq!(page.status, 200, "{page:?}");
+    let flags: Vec<bool> =
+        serde_json::from_value(page.json()["outputs"][0]["data"].clone()).unwrap();
+    let classes: Vec<u32> =
+        (0..).zip(&flags).filter(|(_, flag)| **flag).map(|(class, _)| class).collect();
+    assert_eq!(classes, direct.set);
+    for worker in [&front, &server] {
+        let page = worker.http("POST", infer, "", &body("")).await;
+        assert_eq!(page.status, 400, "{page:?}");
+        let error = page.json()["error"].as_str().unwrap().to_owned();
+        assert!(error.contains("its policy names no coverage"), "{error}");
+    }
+    let most = v1::PredictRequest { coverage: Some(0.96), ..sample() };
+    let refused = here.predict(most).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    assert!(refused.message().contains("at most 0.95, not 0.96"), "{refused:?}");
     front.stop().await;
     server.stop().await;
 }

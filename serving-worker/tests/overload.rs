@@ -18,7 +18,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 fn slow_sample(task: &str) -> v1::PredictRequest {
-    v1::PredictRequest { task: task.to_owned(), features: vec![0.25; SLOW_WIDTH] }
+    v1::PredictRequest { task: task.to_owned(), features: vec![0.25; SLOW_WIDTH], coverage: None }
 }
 
 /// A worker with a quick task, `kitchen`, and a slow one, `slow`.

@@ -14,6 +14,7 @@ fn batch(rows: usize) -> v1::PredictBatchRequest {
         width: u32::try_from(WIDTH).expect("a sample is narrow"),
         values: SAMPLE.repeat(rows),
         revision: 0,
+        coverage: None,
     }
 }
 

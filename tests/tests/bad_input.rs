@@ -202,7 +202,7 @@ fn predict_unchecked(address: &str, features: Vec<f32>) -> String {
     runtime.expect("a runtime for one thread").block_on(async {
         let address = format!("http://{address}");
         let mut client = ServingClient::connect(address).await.expect("the worker answers");
-        let request = v1::PredictRequest { task: "strict".to_owned(), features };
+        let request = v1::PredictRequest { task: "strict".to_owned(), features, coverage: None };
         client.predict(request).await.expect_err("too large to take").message().to_owned()
     })
 }

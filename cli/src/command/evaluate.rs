@@ -46,6 +46,10 @@ pub(crate) struct Options {
     /// Only rows whose cell is one of these; may be said more than once.
     #[arg(long = "where", value_name = "COLUMN=V1,V2")]
     picked: Vec<Picked>,
+    /// Also measure the sets of classes that hold the true one with this probability, 0.5 to 0.999; as
+    /// the policy says when absent.
+    #[arg(long, value_name = "SHARE")]
+    coverage: Option<f64>,
     /// The serving worker to ask, as host:port; found through the scheduler when absent.
     #[arg(long, value_name = "ADDRESS")]
     address: Option<String>,
@@ -75,7 +79,7 @@ pub(crate) async fn run(options: Options, call: &Call) -> Result<Outcome, Failur
 
     let bar = progress::of_bytes(reader.progress().0);
     let mut figures = Figures::new(&task);
-    let mut batch = Batch::new(&task);
+    let mut batch = Batch { coverage: options.coverage, ..Batch::new(&task) };
     loop {
         let row = reader.next_row()?;
         let more = row.is_some();
@@ -119,6 +123,7 @@ struct Batch {
     rows_max: usize,
     values: Vec<f32>,
     truth: Vec<ClassId>,
+    coverage: Option<f64>,
 }
 
 impl Batch {
@@ -129,6 +134,7 @@ impl Batch {
             rows_max: (VALUES_MAX / width.max(1)).clamp(1, ROWS_MAX),
             values: Vec::new(),
             truth: Vec::new(),
+            coverage: None,
         }
     }
 
@@ -152,7 +158,7 @@ impl Batch {
         }
         let values = std::mem::take(&mut self.values);
         let began = Instant::now();
-        let answers = predictor.predict_batch(task, self.width, values).await?;
+        let answers = predictor.predict_sets(task, self.width, values, self.coverage).await?;
         figures.took(began.elapsed());
         for (truth, answer) in self.truth.drain(..).zip(&answers) {
             figures.add(truth, answer)?;

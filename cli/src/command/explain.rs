@@ -72,14 +72,18 @@ fn as_json(id: &str, reply: &v1::ExplainReply) -> Value {
         "cut_short": reply.cut_short, "reason": reply.reason,
         "queue_us": reply.queue_us, "gate_us": reply.gate_us, "vote_us": reply.vote_us,
         "features": reply.features,
+        "abstained": reply.abstained,
+        "set": (!reply.set.is_empty()).then_some(&reply.set_classes),
+        "coverage": (!reply.set.is_empty()).then_some(reply.coverage),
         "corrected": (!reply.corrected.is_empty()).then_some(&reply.corrected),
         "replay": reply.replay.as_ref().map(replay),
     })
 }
 
 fn print(reply: &v1::ExplainReply) -> std::io::Result<()> {
+    let guess = if reply.abstained { "did not know; its guess is" } else { "answered" };
     output::line(format_args!(
-        "{} answered {} ({} sure) at {}, by revision {}",
+        "{} {guess} {} ({} sure) at {}, by revision {}",
         reply.task,
         reply.class,
         output::percent(f64::from(reply.confidence)),
@@ -115,6 +119,11 @@ fn print(reply: &v1::ExplainReply) -> std::io::Result<()> {
     }
     if !reply.votes.is_empty() {
         table.print("")?;
+    }
+    if !reply.set.is_empty() {
+        let set = output::list(&reply.set_classes);
+        let coverage = output::percent(reply.coverage);
+        output::line(format_args!("one of {set} in {coverage} of such answers"))?;
     }
     if !reply.corrected.is_empty() {
         output::line(format_args!("a user said that it was {}", reply.corrected))?;

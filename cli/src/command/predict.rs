@@ -34,6 +34,10 @@ pub(crate) struct Options {
     /// Only rows whose cell is one of these; may be said more than once.
     #[arg(long = "where", value_name = "COLUMN=V1,V2")]
     picked: Vec<Picked>,
+    /// Also answer the set of classes that holds the true one with this probability, 0.5 to 0.999; as
+    /// the policy says when absent.
+    #[arg(long, value_name = "SHARE")]
+    coverage: Option<f64>,
     /// The serving worker to ask, as host:port; found through the scheduler when absent.
     #[arg(long, value_name = "ADDRESS")]
     address: Option<String>,
@@ -57,14 +61,16 @@ pub(crate) async fn run(options: Options, call: &Call) -> Result<Outcome, Failur
     let (broken, ended) = oneshot::channel();
     let name = task.name.clone();
     let picked = !options.picked.is_empty();
+    let coverage = options.coverage;
     tokio::task::spawn_blocking(move || {
-        let end = read(reader, &name, picked, &samples, &lines);
+        let end = read(reader, (&name, coverage), picked, &samples, &lines);
         // Nobody asks how the file ended once the worker has refused.
         let _refused = broken.send(end);
     });
     let mut answers = predictor.predict_stream(ReceiverStream::new(ready)).await.doing(doing)?;
 
-    let width = task.classes.iter().map(|class| class.chars().count()).max().unwrap_or(0).max(5);
+    let width =
+        task.classes.iter().map(|class| class.chars().count()).max().unwrap_or(0).max(5) + 1;
     let mut rows = 0_u64;
     while let Some(answer) = answers.next().await {
         let answer = answer.doing(|| format!("row {} was not answered", rows + 1))?;
@@ -91,14 +97,15 @@ pub(crate) async fn run(options: Options, call: &Call) -> Result<Outcome, Failur
 /// Reads samples for as long as somebody takes them; how many there were.
 fn read(
     mut reader: SampleReader,
-    task: &str,
+    (task, coverage): (&str, Option<f64>),
     picked: bool,
     samples: &mpsc::Sender<v1::PredictRequest>,
     lines: &mpsc::Sender<u64>,
 ) -> Result<u64, TableError> {
     let mut rows = 0;
     while let Some(row) = reader.next_row()? {
-        let request = v1::PredictRequest { task: task.to_owned(), features: row.values.clone() };
+        let (task, features) = (task.to_owned(), row.values.clone());
+        let request = v1::PredictRequest { task, features, coverage };
         if lines.blocking_send(row.line).is_err() || samples.blocking_send(request).is_err() {
             return Ok(rows);
         }
@@ -135,11 +142,16 @@ fn print(
             "stage": stage(answer), "voted": answer.voted, "members": answer.members,
             "revision": answer.revision, "gate_us": answer.gate_us, "vote_us": answer.vote_us,
             "scores": answer.scores, "cut_short": answer.cut_short, "reason": answer.reason,
+            "abstained": answer.abstained,
+            "set": (!answer.set.is_empty()).then_some(&answer.set_classes),
+            "coverage": (!answer.set.is_empty()).then_some(answer.coverage),
+            "no_set": (!answer.no_set.is_empty()).then_some(&answer.no_set),
         }));
     }
+    let beside = format!("{}{}", answer.set_classes.join(", "), answer.no_set);
     output::line(format_args!(
-        "{row:>7}  {:<width$}  {:>10}  {:<5}  {:>5}  {:>8}  {:>7}  {id}",
-        answer.class,
+        "{row:>7}  {:<width$}  {:>10}  {:<5}  {:>5}  {:>8}  {:>7}  {id}  {beside}",
+        if answer.abstained { format!("{}?", answer.class) } else { answer.class.clone() },
         output::percent(f64::from(answer.confidence)),
         stage(answer),
         format!("{}/{}", answer.voted, answer.members),

@@ -155,6 +155,7 @@ impl App {
     pub(crate) async fn stream(&mut self, rows: &Rows) -> Result<Vec<Answer>, Failure> {
         let questions: Vec<v1::PredictRequest> = (0..rows.len())
             .map(|row| v1::PredictRequest {
+                coverage: None,
                 task: self.task.clone(),
                 features: rows.row(row).to_vec(),
             })

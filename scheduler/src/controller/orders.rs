@@ -79,6 +79,8 @@ impl Controller {
                     members: proto::parse::members(placed.choice.subset),
                     gated: placed.choice.gated,
                     fallback: placed.choice.fallback.clone(),
+                    coverage_thousandths: placed.choice.coverage_thousandths,
+                    abstain_below_thousandths: placed.choice.abstain_below_thousandths,
                     input: books.tasks.get(task).map_or_else(String::new, |it| raw(&it.task.input)),
                 }
             })

@@ -32,6 +32,13 @@ pub struct Choice {
     /// The class to answer when nobody could be heard in time; empty: there is none.
     #[serde(default)]
     pub fallback: String,
+    /// How often the set of each answer holds the true class, in thousandths; 0: sets are answered
+    /// only where they are asked for.
+    #[serde(default)]
+    pub coverage_thousandths: u32,
+    /// Votes whose confidence is below so many thousandths say that they do not know; 0: none does.
+    #[serde(default)]
+    pub abstain_below_thousandths: u32,
 }
 
 impl Choice {
@@ -44,6 +51,8 @@ impl Choice {
             && self.subset == other.subset
             && self.gated == other.gated
             && self.fallback == other.fallback
+            && self.coverage_thousandths == other.coverage_thousandths
+            && self.abstain_below_thousandths == other.abstain_below_thousandths
     }
 }
 

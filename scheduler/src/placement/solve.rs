@@ -281,6 +281,8 @@ fn possible(
             cost,
             burden_ns: burden_ns(device, measure),
             fallback: task.policy.fallback.clone().unwrap_or_default(),
+            coverage_thousandths: task.policy.coverage.map_or(0, |it| it.thousandths().into()),
+            abstain_below_thousandths: task.policy.abstain_below_thousandths.unwrap_or(0),
         });
     }
     match disturbs {

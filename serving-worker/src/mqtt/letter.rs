@@ -46,6 +46,20 @@ pub(super) fn prediction(
         "voted": reply.voted, "members": reply.members, "revision": reply.revision,
         "device": device,
     });
+    if reply.abstained {
+        // Who acts on the class must not act on a guess.
+        said["class"] = Value::Null;
+        said["guess"] = json!(reply.class);
+        said["abstained"] = json!(true);
+        said["reason"] = json!(reply.reason);
+    }
+    if !reply.set.is_empty() {
+        said["set"] = json!(reply.set_classes);
+        said["coverage"] = json!(reply.coverage);
+    }
+    if !reply.no_set.is_empty() {
+        said["no_set"] = json!(reply.no_set);
+    }
     if let Some(id) = &echo.id {
         said["id"] = id.clone();
     }
@@ -171,6 +185,33 @@ mod tests {
             wrong: at("button/wrong"),
             class: at("button/class"),
         }
+    }
+
+    #[test]
+    fn a_guess_is_no_class_and_a_set_or_why_there_is_none_stands_beside_it() {
+        let said = |reply: &v1::PredictReply| -> Value {
+            let letter = prediction("t", "kitchen", "pi", &Echo::default(), None, reply);
+            serde_json::from_str(&letter.payload).unwrap()
+        };
+        let known = v1::PredictReply { class: "tap".to_owned(), ..v1::PredictReply::default() };
+        let plain = said(&known);
+        assert_eq!(plain["class"], "tap");
+        for absent in ["guess", "abstained", "reason", "set", "coverage", "no_set"] {
+            assert!(plain.get(absent).is_none(), "{absent}: {plain}");
+        }
+        let guess = said(&v1::PredictReply {
+            abstained: true,
+            reason: "unsure".to_owned(),
+            set: vec![0, 1],
+            set_classes: vec!["idle".to_owned(), "tap".to_owned()],
+            coverage: 0.9,
+            ..known.clone()
+        });
+        assert_eq!((&guess["class"], &guess["guess"]), (&Value::Null, &json!("tap")));
+        assert_eq!((&guess["abstained"], &guess["reason"]), (&json!(true), &json!("unsure")));
+        assert_eq!((&guess["set"], &guess["coverage"]), (&json!(["idle", "tap"]), &json!(0.9)));
+        let cut = said(&v1::PredictReply { no_set: "too late".to_owned(), ..known });
+        assert_eq!((&cut["class"], &cut["no_set"]), (&json!("tap"), &json!("too late")));
     }
 
     #[test]

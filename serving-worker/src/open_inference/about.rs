@@ -14,7 +14,7 @@ use super::{
     outputs::{Output, signed},
 };
 use crate::{
-    answer,
+    reply::rows_max,
     served::{Served, ServedSet},
 };
 
@@ -46,8 +46,14 @@ pub(super) fn metadata(served: &Served) -> ModelMetadataResponse {
             datatype: "FP32".to_owned(),
             shape: vec![-1, signed(served.schema().width())],
         }],
-        outputs: Output::ALL.map(output).to_vec(),
+        outputs: outputs(served).map(output).collect(),
     }
+}
+
+/// What a client may ask for without saying more: a set only where the policy says of which coverage.
+fn outputs(served: &Served) -> impl Iterator<Item = Output> {
+    let sets = served.level.is_some();
+    Output::ALL.into_iter().filter(move |&it| sets || it != Output::Set)
 }
 
 pub(super) fn config(served: &Served) -> ModelConfig {
@@ -57,6 +63,7 @@ pub(super) fn config(served: &Served) -> ModelConfig {
         data_type: match output {
             Output::Label | Output::PredictionId => DataType::TypeString.into(),
             Output::Probabilities => DataType::TypeFp32.into(),
+            Output::Set => DataType::TypeBool.into(),
         },
         dims: output.dimensions(schema.classes().len()),
     };
@@ -72,13 +79,13 @@ pub(super) fn config(served: &Served) -> ModelConfig {
         name: served.wanted.task.clone(),
         platform: PLATFORM.to_owned(),
         backend: PLATFORM.to_owned(),
-        max_batch_size: i32::try_from(answer::rows_max(served)).unwrap_or(i32::MAX),
+        max_batch_size: i32::try_from(rows_max(served, served.level.is_some())).unwrap_or(i32::MAX),
         input: vec![ModelInput {
             name: INPUT.to_owned(),
             data_type: DataType::TypeFp32.into(),
             dims: vec![signed(schema.width())],
         }],
-        output: Output::ALL.map(output).to_vec(),
+        output: outputs(served).map(output).collect(),
         parameters: parameters.map(parameter).into(),
     }
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{
     outputs::Output,
     refusal::RequestError,
-    request::{Asked, named, refuse_classification, refuse_shared_memory},
+    request::{Asked, COVERAGE, named, refuse_classification, refuse_shared_memory, set_asked},
     tensor::{self, Data, Datatype, Shape},
 };
 use crate::{answer::shortened, urgency::Urgency};
@@ -82,9 +82,21 @@ pub(super) fn parse(
         urgency: Urgency::of_priority(whole("priority", &parameters)?.unwrap_or(0)),
         width: shape.width,
         values,
+        set: set_asked(&chosen, coverage(&parameters)?),
         outputs: chosen,
     };
     Ok((asked, wanted))
+}
+
+/// How often the set must hold the true class.
+fn coverage(parameters: &Parameters) -> Result<Option<f64>, RequestError> {
+    match parameters.get(COVERAGE) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => match value.as_f64() {
+            Some(share) => Ok(Some(share)),
+            None => Err(RequestError::Coverage { value: shortened(&value.to_string()) }),
+        },
+    }
 }
 
 /// JSON and what follows it.

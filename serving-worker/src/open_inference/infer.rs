@@ -29,6 +29,7 @@ pub(super) async fn infer(
         version: std::mem::take(&mut asked.version),
         width: asked.width,
         values: std::mem::take(&mut asked.values),
+        set: asked.set,
         terms: Terms {
             urgency: asked.urgency,
             ..Terms::new(since, deadline::earlier(of_call, of_request))

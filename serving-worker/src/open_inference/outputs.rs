@@ -15,12 +15,15 @@ use crate::answer::shortened;
 /// An output that can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Output {
-    /// The name of the class.
+    /// The name of the class; empty where the answer is that nobody knows.
     Label,
     /// The share of the vote of each class, in class order.
     Probabilities,
     /// The id of the receipt, as 32 hexadecimal digits.
     PredictionId,
+    /// Whether each class is in the set that holds the true one as often as was asked, in class order;
+    /// no class is where there is no set.
+    Set,
 }
 
 /// The values of one output over all answers, row-major.
@@ -28,16 +31,21 @@ pub(super) enum Output {
 pub(super) enum Values {
     Texts(Vec<Bytes>),
     Numbers(Vec<f32>),
+    Flags(Vec<bool>),
 }
 
 impl Output {
-    pub(super) const ALL: [Self; 3] = [Self::Label, Self::Probabilities, Self::PredictionId];
+    /// Those that are given to who names none.
+    pub(super) const USUAL: [Self; 3] = [Self::Label, Self::Probabilities, Self::PredictionId];
+    pub(super) const ALL: [Self; 4] =
+        [Self::Label, Self::Probabilities, Self::PredictionId, Self::Set];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Label => "label",
             Self::Probabilities => "probabilities",
             Self::PredictionId => "prediction_id",
+            Self::Set => "set",
         }
     }
 
@@ -45,6 +53,7 @@ impl Output {
         match self {
             Self::Label | Self::PredictionId => "BYTES",
             Self::Probabilities => "FP32",
+            Self::Set => "BOOL",
         }
     }
 
@@ -52,11 +61,11 @@ impl Output {
     pub(super) fn dimensions(self, classes: usize) -> Vec<i64> {
         match self {
             Self::Label | Self::PredictionId => Vec::new(),
-            Self::Probabilities => vec![signed(classes)],
+            Self::Probabilities | Self::Set => vec![signed(classes)],
         }
     }
 
-    /// The outputs of these names, or all when none is named.
+    /// The outputs of these names, or the usual ones when none is named.
     pub(super) fn chosen<'a>(
         names: impl Iterator<Item = &'a str>,
     ) -> Result<Vec<Self>, RequestError> {
@@ -69,13 +78,17 @@ impl Output {
             }
             chosen.push(output);
         }
-        Ok(if chosen.is_empty() { Self::ALL.to_vec() } else { chosen })
+        Ok(if chosen.is_empty() { Self::USUAL.to_vec() } else { chosen })
     }
 
     pub(super) fn values(self, answers: &[PredictReply], classes: usize) -> Values {
         match self {
             Self::Label => {
-                Values::Texts(answers.iter().map(|it| it.class.clone().into()).collect())
+                // Who acts on a label must not act on a guess.
+                let label = |it: &PredictReply| {
+                    if it.abstained { Bytes::new() } else { it.class.clone().into() }
+                };
+                Values::Texts(answers.iter().map(label).collect())
             }
             Self::PredictionId => {
                 let hex = |it: &PredictReply| runtime::secret::hex(&it.prediction_id).into();
@@ -96,6 +109,15 @@ impl Output {
                 }
                 Values::Numbers(shares)
             }
+            Self::Set => {
+                let mut flags = vec![false; answers.len() * classes];
+                for (flags, answer) in flags.chunks_mut(classes.max(1)).zip(answers) {
+                    let set = answer.set.iter().filter_map(|&it| usize::try_from(it).ok());
+                    // Who answered elsewhere may say what it likes.
+                    set.filter(|&it| it < classes).for_each(|class| flags[class] = true);
+                }
+                Values::Flags(flags)
+            }
         }
     }
 }
@@ -105,6 +127,7 @@ impl Values {
     pub(super) fn raw(&self) -> Bytes {
         match self {
             Self::Numbers(numbers) => proto::parse::pack(numbers),
+            Self::Flags(flags) => flags.iter().copied().map(u8::from).collect(),
             Self::Texts(texts) => {
                 let bytes = texts.iter().map(|it| 4 + it.len()).sum();
                 let mut packed = Vec::with_capacity(bytes);
@@ -126,6 +149,9 @@ impl Values {
             Self::Numbers(fp32_contents) => {
                 InferTensorContents { fp32_contents, ..InferTensorContents::default() }
             }
+            Self::Flags(bool_contents) => {
+                InferTensorContents { bool_contents, ..InferTensorContents::default() }
+            }
         }
     }
 }
@@ -146,6 +172,12 @@ impl Haste {
         let least = hasty.min_by_key(|it| it.voted)?;
         Some(Self { voted: least.voted, members: least.members })
     }
+}
+
+/// How many answers say that nobody knows; `None` when all know.
+pub(super) fn abstained(answers: &[PredictReply]) -> Option<i64> {
+    let count = answers.iter().filter(|it| it.abstained).count();
+    (count != 0).then(|| signed(count))
 }
 
 /// The shape of an output of so many answers.
@@ -177,6 +209,10 @@ pub(super) fn put(
             ("members", count(members)),
         ];
         response.parameters.extend(said.map(|(name, it)| (name.to_owned(), it)));
+    }
+    if let Some(count) = abstained(answers) {
+        let parameter_choice = Some(ParameterChoice::Int64Param(count));
+        response.parameters.insert("abstained".to_owned(), InferParameter { parameter_choice });
     }
     for &output in outputs {
         let values = output.values(answers, classes);
@@ -234,6 +270,30 @@ mod tests {
     }
 
     #[test]
+    fn who_does_not_know_has_no_label_and_is_counted() {
+        let [mut vote, gate] = answers();
+        vote.abstained = true;
+        let mut response = ModelInferResponse::default();
+        put(&mut response, &Output::USUAL, &[vote, gate], 2, true);
+        assert_eq!(&*response.raw_output_contents[0], b"\0\0\0\0\x04\0\0\0idle");
+        let count = response.parameters["abstained"].parameter_choice.clone();
+        assert_eq!(count, Some(ParameterChoice::Int64Param(1)));
+        assert_eq!(response.parameters.len(), 1);
+    }
+
+    #[test]
+    fn a_set_is_a_flag_for_each_class_and_none_where_there_is_no_set() {
+        let [mut vote, mut gate] = answers();
+        vote.set = vec![0, 1];
+        gate.set = vec![0, 7];
+        let cut = PredictReply { set: Vec::new(), ..vote.clone() };
+        let flags = Output::Set.values(&[vote, gate, cut], 2);
+        assert_eq!(flags, Values::Flags(vec![true, true, true, false, false, false]));
+        assert_eq!(&*flags.raw(), [1, 1, 1, 0, 0, 0]);
+        assert_eq!((Output::Set.datatype(), Output::Set.dimensions(2)), ("BOOL", vec![2]));
+    }
+
+    #[test]
     fn haste_is_said_and_nothing_is_said_without() {
         let mut response = ModelInferResponse::default();
         put(&mut response, &[Output::Label], &answers(), 2, true);
@@ -265,7 +325,7 @@ mod tests {
             assert_eq!(response.raw_output_contents.len(), if raw { 2 } else { 0 });
             assert!(response.outputs.iter().all(|it| it.contents.is_none() == raw));
         }
-        assert_eq!(Output::chosen([].into_iter()).unwrap(), Output::ALL);
+        assert_eq!(Output::chosen([].into_iter()).unwrap(), Output::USUAL);
         assert!(Output::chosen(["class"].into_iter()).is_err());
         assert!(Output::chosen(["label", "label"].into_iter()).is_err());
     }

@@ -160,6 +160,12 @@ pub(crate) enum RequestError {
         /// What was said.
         value: String,
     },
+    /// A `coverage` that is no number.
+    #[error("`coverage` is {value}; it must be a number such as 0.9 (over gRPC a double)")]
+    Coverage {
+        /// What was said.
+        value: String,
+    },
     /// JSON that is not what the protocol says.
     #[error("the body is not a request of the protocol")]
     Json(#[source] serde_json::Error),

@@ -13,7 +13,7 @@ use proto::inference::{
 use serde_json::{Value, json};
 
 use super::{
-    outputs::{Haste, Values, shape},
+    outputs::{Haste, Values, abstained, shape},
     request::Asked,
 };
 use crate::answer::Answered;
@@ -44,6 +44,7 @@ pub(super) fn inferred(asked: &Asked, answered: &Answered, binary: &[bool]) -> R
             } else {
                 tensor["data"] = match values {
                     Values::Numbers(numbers) => json!(numbers),
+                    Values::Flags(flags) => json!(flags),
                     Values::Texts(texts) => {
                         texts.iter().map(|it| String::from_utf8_lossy(it)).collect()
                     }
@@ -59,6 +60,9 @@ pub(super) fn inferred(asked: &Asked, answered: &Answered, binary: &[bool]) -> R
     });
     if let Some(Haste { voted, members }) = Haste::of(&answered.answers) {
         message["parameters"] = json!({ "cut_short": true, "voted": voted, "members": members });
+    }
+    if let Some(count) = abstained(&answered.answers) {
+        message["parameters"]["abstained"] = json!(count);
     }
     if !asked.id.is_empty() {
         message["id"] = json!(asked.id);

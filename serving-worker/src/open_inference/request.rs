@@ -13,7 +13,10 @@ use super::{
     refusal::RequestError,
     tensor::{self, Datatype, Shape},
 };
-use crate::{answer::shortened, urgency::Urgency};
+use crate::{
+    answer::{SetAsked, shortened},
+    urgency::Urgency,
+};
 
 /// What a client asks, whichever way it came.
 #[derive(Debug, PartialEq)]
@@ -32,6 +35,8 @@ pub(super) struct Asked {
     pub(super) values: Vec<f32>,
     /// Each at most once, in the order of the answer.
     pub(super) outputs: Vec<Output>,
+    /// The set of classes, if it is among them.
+    pub(super) set: SetAsked,
 }
 
 /// The question in `message`, and whether it was raw: then the answer must be, because such a client
@@ -73,8 +78,27 @@ pub(super) fn parse(message: ModelInferRequest) -> Result<(Asked, bool), Request
     let timeout_us = whole("timeout", &parameters)?.filter(|&us| us != 0);
     let urgency = Urgency::of_priority(whole("priority", &parameters)?.unwrap_or(0));
     let (model, version, width) = (model_name, model_version, shape.width);
-    Ok((Asked { model, version, id, timeout_us, urgency, width, values, outputs }, raw))
+    let set = set_asked(&outputs, coverage(&parameters)?);
+    Ok((Asked { model, version, id, timeout_us, urgency, width, values, outputs, set }, raw))
 }
+
+/// A set is computed where it is among the outputs, and else a coverage means nothing.
+pub(super) fn set_asked(outputs: &[Output], coverage: Option<f64>) -> SetAsked {
+    let needed = outputs.contains(&Output::Set);
+    SetAsked { coverage: coverage.filter(|_| needed), needed }
+}
+
+/// How often the set must hold the true class; whether that can be is for who answers to say.
+fn coverage(parameters: &BTreeMap<String, InferParameter>) -> Result<Option<f64>, RequestError> {
+    match parameters.get(COVERAGE).map(|it| &it.parameter_choice) {
+        None => Ok(None),
+        Some(Some(ParameterChoice::DoubleParam(share))) => Ok(Some(*share)),
+        Some(other) => Err(RequestError::Coverage { value: shortened(&format!("{other:?}")) }),
+    }
+}
+
+/// The parameter that says how often a set must hold the true class.
+pub(super) const COVERAGE: &str = "coverage";
 
 /// The one input has one name.
 pub(super) fn named(name: &str) -> Result<(), RequestError> {
@@ -169,6 +193,24 @@ mod tests {
     }
 
     #[test]
+    fn a_coverage_is_a_number_and_means_something_only_beside_the_set() {
+        let of = |choice, output: &str| {
+            let mut message = message(vec![0, 3]);
+            let parameter = InferParameter { parameter_choice: Some(choice) };
+            message.parameters.insert("coverage".to_owned(), parameter);
+            let name = output.to_owned();
+            message.outputs = vec![InferRequestedOutputTensor { name, parameters: [].into() }];
+            parse(message).map(|(asked, _)| asked.set)
+        };
+        let share = || ParameterChoice::DoubleParam(0.9);
+        let asked = SetAsked { coverage: Some(0.9), needed: true };
+        assert_eq!(of(share(), "set").unwrap(), asked);
+        assert_eq!(of(share(), "label").unwrap(), SetAsked::default());
+        let text = ParameterChoice::StringParam("0.9".to_owned());
+        assert!(matches!(of(text, "set"), Err(RequestError::Coverage { .. })));
+    }
+
+    #[test]
     fn values_are_sent_once_and_in_one_way() {
         let typed = || {
             Some(InferTensorContents {
@@ -189,7 +231,7 @@ mod tests {
         let mut once = message(vec![1, 3]);
         once.raw_input_contents = vec![raw];
         let (asked, raw) = parse(once).unwrap();
-        assert!(raw && asked.values == [0.0; 3] && asked.outputs == Output::ALL);
+        assert!(raw && asked.values == [0.0; 3] && asked.outputs == Output::USUAL);
     }
 
     #[test]

@@ -433,12 +433,14 @@ pub fn order(generation: u64, revision: u64, digest: &[u8]) -> v1::Assignment {
         members: vec![0],
         gated: false,
         fallback: String::new(),
+        coverage_thousandths: 0,
+        abstain_below_thousandths: 0,
         input: String::new(),
     }
 }
 
 pub fn sample() -> v1::PredictRequest {
-    v1::PredictRequest { task: "kitchen".to_owned(), features: SAMPLE.to_vec() }
+    v1::PredictRequest { task: "kitchen".to_owned(), features: SAMPLE.to_vec(), coverage: None }
 }
 
 /// Four classes, and as many members as are asked for that compare a sample with `rows` rows each and

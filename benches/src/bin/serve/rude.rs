@@ -130,6 +130,7 @@ async fn deaf(address: &str, rows: Vec<Vec<f32>>, enough: &AtomicBool) -> Result
         let samples = tokio_stream::iter((0..).map(move |at: usize| v1::PredictRequest {
             task: SEVEN_TASK.to_owned(),
             features: rows[at % rows.len()].clone(),
+            coverage: None,
         }));
         let reply = ServingClient::new(channel).predict_stream(samples).await?;
         // Kept, so that the stream stays open; never polled.

@@ -48,10 +48,13 @@ impl Method {
     pub(crate) fn request(self, task: &str, width: usize, rows: &[f32]) -> Result<Bytes, Fault> {
         let (task, values) = (task.to_owned(), rows.to_vec());
         Ok(match self {
-            Self::Predict => v1::PredictRequest { task, features: values }.encode_to_vec(),
+            Self::Predict => {
+                v1::PredictRequest { task, features: values, coverage: None }.encode_to_vec()
+            }
             Self::Batch => {
                 let width = u32::try_from(width)?;
-                v1::PredictBatchRequest { task, width, values, revision: 0 }.encode_to_vec()
+                v1::PredictBatchRequest { task, width, values, ..Default::default() }
+                    .encode_to_vec()
             }
             Self::Infer => {
                 let shape = vec![i64::try_from(values.len() / width)?, i64::try_from(width)?];

@@ -132,6 +132,8 @@ impl Node {
             members: order.members.clone(),
             gated: order.gated,
             fallback: String::new(),
+            coverage_thousandths: 0,
+            abstain_below_thousandths: 0,
             input: String::new(),
         });
         let message = said(tasks.collect(), true);

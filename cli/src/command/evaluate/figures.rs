@@ -27,9 +27,54 @@ pub(super) struct Figures {
     /// Answers of each revision.
     revisions: BTreeMap<u64, u64>,
     at_gate: u64,
+    sets: Sets,
+    /// Of the answers that did not abstain, those that were right.
+    answered: Share,
     /// Time of each answer inside the worker.
     service_us: Vec<u32>,
     took: Duration,
+}
+
+/// Sets of classes that came with answers.
+#[derive(Debug, Default)]
+struct Sets {
+    /// How often they promise to hold the true class; the least of all of them.
+    coverage: f64,
+    held: Share,
+    classes: u64,
+    /// Answers that should have had one.
+    missing: u64,
+}
+
+impl Sets {
+    fn add(&mut self, truth: ClassId, answer: &v1::PredictReply) {
+        self.missing += u64::from(!answer.no_set.is_empty());
+        if answer.set.is_empty() {
+            return;
+        }
+        let first = self.held.of == 0;
+        self.coverage = if first { answer.coverage } else { self.coverage.min(answer.coverage) };
+        self.held.of += 1;
+        self.held.hits += u64::from(answer.set.contains(&u32::from(truth.0)));
+        self.classes += u64::try_from(answer.set.len()).unwrap_or(u64::MAX);
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a mean for people")]
+    fn mean_size(&self) -> f64 {
+        self.classes as f64 / self.held.of.max(1) as f64
+    }
+
+    /// `null` when there was none and none was wanted.
+    fn json(&self) -> Value {
+        if self.held.of == 0 && self.missing == 0 {
+            return Value::Null;
+        }
+        let Interval { low, high } = self.held.interval();
+        json!({
+            "promised": self.coverage, "coverage": self.held.value(), "interval": [low, high],
+            "mean_size": self.mean_size(), "rows": self.held.of, "missing": self.missing,
+        })
+    }
 }
 
 impl Figures {
@@ -43,6 +88,8 @@ impl Figures {
             confusion: Confusion::new(task.classes.len()),
             revisions: BTreeMap::new(),
             at_gate: 0,
+            sets: Sets::default(),
+            answered: Share::default(),
             service_us: Vec::new(),
             took: Duration::ZERO,
         }
@@ -66,6 +113,11 @@ impl Figures {
                 .hint("was the task changed? try again in a moment")
         })?;
         self.confusion.add(truth, given);
+        self.sets.add(truth, answer);
+        if !answer.abstained {
+            self.answered.of += 1;
+            self.answered.hits += u64::from(given == truth);
+        }
         *self.revisions.entry(answer.revision).or_default() += 1;
         self.at_gate += u64::from(answer.stage() == v1::Stage::Gate);
         self.service_us.push(answer.gate_us.saturating_add(answer.vote_us));
@@ -95,6 +147,12 @@ impl Figures {
                 "class": class, "rows": recall.of, "recall": recall.value(),
                 "interval": pair(recall.interval()),
             })).collect::<Value>(),
+            "sets": self.sets.json(),
+            "answered": {
+                "share": Share { hits: self.answered.of, of: self.rows() }.value(),
+                "rows": self.answered.of, "abstained": self.rows() - self.answered.of,
+                "accuracy": self.answered.value(), "interval": pair(self.answered.interval()),
+            },
             "stopped_at_gate": Share { hits: self.at_gate, of: self.rows() }.value(),
             "revision": self.revisions.last_key_value().map(|it| it.0),
             "revisions": self.revisions.keys().collect::<Vec<_>>(),
@@ -142,6 +200,32 @@ impl Figures {
             ));
             let gate = Share { hits: self.at_gate, of: self.rows() };
             lines.push(format!("stopped at gate    {}", percent(gate.value())));
+        }
+        let abstained = self.rows() - self.answered.of;
+        if 0 < abstained {
+            let share = Share { hits: self.answered.of, of: self.rows() };
+            lines.push(format!(
+                "answered           {}  and of these {} right  {}; {abstained} times nobody knew, and the figures above count the guess",
+                percent(share.value()),
+                percent(self.answered.value()),
+                between(self.answered.interval())
+            ));
+        }
+        if 0 < self.sets.held.of {
+            let held = self.sets.held;
+            lines.push(format!(
+                "sets of classes    {}  {}  hold the true class, {:.2} classes on average; {} promised",
+                percent(held.value()),
+                between(held.interval()),
+                self.sets.mean_size(),
+                percent(self.sets.coverage)
+            ));
+        }
+        if 0 < self.sets.missing {
+            lines.push(format!(
+                "without a set      {} answers: not everybody was heard in time",
+                self.sets.missing
+            ));
         }
         lines.push(format!(
             "time of an answer  p50 {}, p99 {} in the worker; {:.0} answers a second in all",
@@ -248,6 +332,48 @@ mod tests {
         assert_eq!(json["latency"]["service_p99_us"], 40);
         let low = json["interval"][0].as_f64().unwrap();
         assert!((0.0..0.5).contains(&low), "{low}");
+    }
+
+    #[test]
+    fn what_is_answered_is_measured_apart_from_what_is_guessed() {
+        let mut figures = figures();
+        assert_eq!(figures.json("pi:8001")["answered"]["share"], 1.0);
+        assert!(!figures.lines().join(" ").contains("nobody knew"));
+        for (truth, given) in [(0, 2), (1, 1)] {
+            let answer =
+                v1::PredictReply { class_id: given, abstained: true, ..Default::default() };
+            figures.add(ClassId(truth), &answer).unwrap();
+        }
+        let json = figures.json("pi:8001");
+        let answered = &json["answered"];
+        assert_eq!((&answered["rows"], &answered["abstained"]), (&json!(4), &json!(2)));
+        assert_eq!((&answered["accuracy"], &json["accuracy"]), (&json!(0.5), &json!(0.5)));
+        let text = figures.lines().join("\n");
+        assert!(text.contains("answered           66.7 %  and of these 50.0 % right"), "{text}");
+    }
+
+    #[test]
+    fn sets_are_measured_where_there_are_any() {
+        let mut figures = figures();
+        assert_eq!(figures.json("pi:8001")["sets"], Value::Null);
+        let mut add = |truth: u16, set: &[u32], no_set: &str| {
+            let answer = v1::PredictReply {
+                set: set.to_vec(),
+                coverage: 0.9,
+                no_set: no_set.to_owned(),
+                ..Default::default()
+            };
+            figures.add(ClassId(truth), &answer).unwrap();
+        };
+        add(0, &[0, 2], "");
+        add(1, &[0], "");
+        add(1, &[], "too late");
+        let sets = figures.json("pi:8001")["sets"].clone();
+        assert_eq!((&sets["promised"], &sets["coverage"]), (&json!(0.9), &json!(0.5)));
+        assert_eq!((&sets["mean_size"], &sets["rows"]), (&json!(1.5), &json!(2)));
+        assert_eq!(sets["missing"], 1);
+        let text = figures.lines().join("\n");
+        assert!(text.contains("1.50 classes on average; 90.0 % promised"), "{text}");
     }
 
     #[test]
