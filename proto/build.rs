@@ -24,5 +24,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .extern_path(".sensemble.v1.PredictRequest", "crate::packed::PredictRequest")
         .extern_path(".sensemble.v1.PredictBatchRequest", "crate::packed::PredictBatchRequest")
         .compile_fds(descriptors)?;
+    // Apart from the others: it is no service of ours, and reflection does not show it.
+    let collector = protox::compile(["otlp/trace.proto"], ["proto"])?;
+    tonic_prost_build::configure().bytes(".opentelemetry").compile_fds(collector)?;
     Ok(())
 }

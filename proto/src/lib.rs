@@ -1,11 +1,13 @@
 //! The words on the wire.
 //!
-//! [`v1`] is what our own `.proto` files say and [`inference`] the Open Inference Protocol, both
-//! generated at build time by protox (no `protoc` needed), but for the two [`packed`] ones.
+//! [`v1`] is what our own `.proto` files say, [`inference`] the Open Inference Protocol and [`otlp`] what
+//! collectors of traces are told, all generated at build time by protox (no `protoc` needed), but for the
+//! two [`packed`] ones.
 //! Messages are untrusted: [`parse`] turns them into domain types once, at the boundary.
 
 pub mod packed;
 pub mod parse;
+pub mod trace;
 
 /// The generated messages, clients and servers of package `sensemble.v1`.
 #[expect(
@@ -28,6 +30,16 @@ pub mod v1 {
 )]
 pub mod inference {
     tonic::include_proto!("inference");
+}
+
+/// The generated messages, client and server of the OpenTelemetry protocol, as far as traces need it.
+#[expect(
+    missing_docs,
+    clippy::allow_attributes_without_reason,
+    reason = "generated; the documentation is in the .proto files"
+)]
+pub mod otlp {
+    tonic::include_proto!("opentelemetry.proto.collector.trace.v1");
 }
 
 /// The compiled `.proto` files, for gRPC server reflection.

@@ -14,6 +14,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("signals", &["models"]),
     ("proto", &["models"]),
     ("store", &["runtime"]),
+    ("traces", &["proto", "runtime"]),
     ("client", &["proto"]),
     ("scheduler", &["models", "proto", "runtime", "signals", "store"]),
     ("training-worker", &["models", "proto", "runtime"]),
