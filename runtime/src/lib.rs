@@ -3,6 +3,7 @@
 pub mod backoff;
 pub mod clock;
 pub mod drain;
+pub mod exposition;
 pub mod listen;
 pub mod report;
 pub mod secret;

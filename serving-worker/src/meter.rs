@@ -10,6 +10,7 @@ use std::{
 
 use models::Stage;
 use proto::v1;
+use runtime::exposition::Histogram;
 
 /// Values below this have a bucket each; above, eight buckets share each doubling.
 const EXACT: u64 = 16;
@@ -17,7 +18,7 @@ const EXACT: u64 = 16;
 const BUCKETS: usize = 16 + 28 * 8;
 
 /// Upper bounds of the exported histogram, in microseconds.
-pub(crate) const BOUNDS_US: [u64; 14] = [
+const BOUNDS_US: [u64; 14] = [
     50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000,
     5_000_000,
 ];
@@ -69,41 +70,13 @@ impl Window {
     }
 }
 
-/// What was counted of one stage since the worker started.
-#[derive(Debug, Default)]
-pub(crate) struct Totals {
-    /// Answers at most as long as each of [`BOUNDS_US`]; each answer is counted in one.
-    within: [AtomicU64; BOUNDS_US.len()],
-    answers: AtomicU64,
-    us: AtomicU64,
-}
+/// How long the answers of one stage took since the worker started.
+#[derive(Debug)]
+struct Totals(Histogram<{ BOUNDS_US.len() }>);
 
-impl Totals {
-    fn add(&self, us: u64) {
-        if let Some(at) = BOUNDS_US.iter().position(|&bound| us <= bound) {
-            self.within[at].fetch_add(1, Relaxed);
-        }
-        self.answers.fetch_add(1, Relaxed);
-        self.us.fetch_add(us, Relaxed);
-    }
-
-    /// Answers so far.
-    pub(crate) fn answers(&self) -> u64 {
-        self.answers.load(Relaxed)
-    }
-
-    /// Their time together, in microseconds.
-    pub(crate) fn us(&self) -> u64 {
-        self.us.load(Relaxed)
-    }
-
-    /// Answers at most as long as each of [`BOUNDS_US`], accumulated.
-    pub(crate) fn accumulated(&self) -> impl Iterator<Item = (u64, u64)> {
-        let mut sum = 0;
-        BOUNDS_US.iter().zip(&self.within).map(move |(&bound, within)| {
-            sum += within.load(Relaxed);
-            (bound, sum)
-        })
+impl Default for Totals {
+    fn default() -> Self {
+        Self(Histogram::new(&BOUNDS_US))
     }
 }
 
@@ -193,9 +166,9 @@ impl Meter {
         match stage {
             Stage::Gate => {
                 window.gated.fetch_add(1, Relaxed);
-                self.gate.add(us);
+                self.gate.0.add(us);
             }
-            Stage::Vote => self.vote.add(us),
+            Stage::Vote => self.vote.0.add(us),
         }
     }
 
@@ -226,10 +199,10 @@ impl Meter {
         self.current.store(next, Relaxed);
     }
 
-    pub(crate) fn totals(&self, stage: Stage) -> &Totals {
+    pub(crate) fn totals(&self, stage: Stage) -> &Histogram<{ BOUNDS_US.len() }> {
         match stage {
-            Stage::Gate => &self.gate,
-            Stage::Vote => &self.vote,
+            Stage::Gate => &self.gate.0,
+            Stage::Vote => &self.vote.0,
         }
     }
 
@@ -299,7 +272,7 @@ mod tests {
         assert_eq!(meter.quantiles().answers, 101);
         meter.turn();
         assert_eq!(meter.quantiles().answers, 0);
-        assert_eq!(meter.totals(Stage::Vote).answers(), 100, "totals are not forgotten");
+        assert_eq!(meter.totals(Stage::Vote).count(), 100, "totals are not forgotten");
         assert_eq!(meter.totals(Stage::Vote).accumulated().nth(4), Some((1_000, 100)));
     }
 }

@@ -1,15 +1,13 @@
 //! What an operator's Prometheus reads: text in base units, labelled by task and stage only, so that
 //! the number of series is bounded by the number of tasks.
 
-use std::{
-    fmt::{Display, Write as _},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
 };
 
 use models::Stage;
+use runtime::exposition::{Page, escaped, seconds};
 
 use crate::{
     admission::IN_FLIGHT_MAX,
@@ -31,32 +29,6 @@ pub(crate) struct Numbers {
     pub(crate) mqtt: Option<Arc<mqtt::Counts>>,
 }
 
-/// One page of text, written metric by metric.
-#[derive(Default)]
-struct Page(String);
-
-impl Page {
-    /// Opens a metric.
-    fn metric(&mut self, name: &str, kind: &str, help: &str) {
-        self.line(format_args!("# HELP sensemble_{name} {help}\n# TYPE sensemble_{name} {kind}"));
-    }
-
-    /// Writes one sample of it.
-    fn sample(&mut self, name: &str, labels: &str, value: impl Display) {
-        self.line(format_args!("sensemble_{name}{labels} {value}"));
-    }
-
-    /// Opens a metric and writes its only sample.
-    fn single(&mut self, name: &str, kind: &str, help: &str, value: impl Display) {
-        self.metric(name, kind, help);
-        self.sample(name, "", value);
-    }
-
-    fn line(&mut self, line: std::fmt::Arguments<'_>) {
-        writeln!(self.0, "{line}").expect("writing to a string does not fail");
-    }
-}
-
 /// A counter of each task: its name, what it counts, and where it stands.
 type Counter = (&'static str, &'static str, fn(&Meter) -> u64);
 
@@ -65,7 +37,7 @@ const STAGES: [(Stage, &str); 2] = [(Stage::Gate, "gate"), (Stage::Vote, "vote")
 impl Numbers {
     /// The page at `/metrics`.
     pub(crate) fn page(&self) -> String {
-        let mut page = Page::default();
+        let mut page = Page::new("sensemble_");
         let set = self.desk.served();
         let tasks: Vec<(String, &Served)> =
             set.tasks.iter().map(|(task, served)| (escaped(task), &**served)).collect();
@@ -103,26 +75,15 @@ impl Numbers {
         }
         requests(&mut page, &tasks);
         self.worker(&mut page);
-        page.0
+        page.text()
     }
 
     fn answers(&self, page: &mut Page, tasks: &[(String, &Served)]) {
         page.metric("answer_seconds", "histogram", "Time of an answer inside the serving worker.");
         for (task, served) in tasks {
             for (stage, name) in STAGES {
-                let totals = served.meter.totals(stage);
                 let labels = format!("task=\"{task}\",stage=\"{name}\"");
-                let mut all = 0;
-                for (bound_us, within) in totals.accumulated() {
-                    let labels = format!("{{{labels},le=\"{}\"}}", seconds(bound_us));
-                    page.sample("answer_seconds_bucket", &labels, within);
-                    all = within;
-                }
-                // Answers go on while this is written: the count must not be below a bucket.
-                let all = totals.answers().max(all);
-                page.sample("answer_seconds_bucket", &format!("{{{labels},le=\"+Inf\"}}"), all);
-                page.sample("answer_seconds_sum", &format!("{{{labels}}}"), seconds(totals.us()));
-                page.sample("answer_seconds_count", &format!("{{{labels}}}"), all);
+                page.histogram("answer_seconds", &labels, served.meter.totals(stage));
             }
         }
         page.metric(
@@ -272,14 +233,4 @@ fn requests(page: &mut Page, tasks: &[(String, &Served)]) {
     each(page, "request_compute_seconds_total", "From then until they were answered.", &|it| {
         ns(&it.compute_ns)
     });
-}
-
-/// Microseconds as seconds, exactly.
-fn seconds(us: u64) -> String {
-    format!("{}.{:06}", us / 1_000_000, us % 1_000_000)
-}
-
-/// A label value, as the text format wants it.
-fn escaped(value: &str) -> String {
-    value.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n")
 }
