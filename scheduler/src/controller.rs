@@ -25,7 +25,7 @@ use tokio::{
 pub use orders::OrdersOf;
 pub use placing::{Admit, Admitted, Fits, Unmet};
 pub use training::JobHeard;
-pub use views::{Devices, Explain, Placements};
+pub use views::{Census, Counted, Devices, Explain, Placements};
 
 use crate::{
     Limits,

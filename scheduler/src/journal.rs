@@ -10,10 +10,36 @@ pub const PAGE: u32 = 500;
 const TEXT_BYTES_MAX: usize = 4 << 10;
 const DETAIL_BYTES_MAX: usize = 64 << 10;
 
+/// The short list: all kinds of events.
+pub const KINDS: [&str; 22] = [
+    "correction.applied",
+    "device.joined",
+    "device.lost",
+    "device.restarted",
+    "device.returned",
+    "member.imported",
+    "member.removed",
+    "placement.decided",
+    "placement.met",
+    "placement.unmet",
+    "revision.rolled-back",
+    "samples.imported",
+    "task.applied",
+    "task.removed",
+    "training.done",
+    "training.failed",
+    "training.queued",
+    "training.refused",
+    "training.released",
+    "training.started",
+    "training.step",
+    crate::trials::KIND,
+];
+
 /// Something to be written down.
 #[derive(Clone, Debug, Default)]
 pub struct Entry {
-    /// `what.happened`, from a short list.
+    /// `what.happened`, one of [`KINDS`].
     pub kind: &'static str,
     /// The task, or nothing.
     pub task: String,
@@ -69,6 +95,7 @@ pub async fn record(
 ) -> Result<i64, sqlx::Error> {
     let mut last = 0;
     for entry in entries {
+        debug_assert!(KINDS.contains(&entry.kind), "{} is no kind of event", entry.kind);
         let detail = if entry.detail.is_null() { String::new() } else { entry.detail.to_string() };
         let detail = if detail.len() <= DETAIL_BYTES_MAX { detail } else { String::new() };
         last = sqlx::query(

@@ -22,6 +22,7 @@ pub mod trials;
 pub mod books;
 pub mod controller;
 pub mod journal;
+pub mod meter;
 pub mod registry;
 
 mod error;
@@ -183,6 +184,7 @@ async fn open(data_dir: &Path) -> Result<Vault, RunError> {
         samples: data_dir.join("samples"),
         books: watch::Sender::new(Arc::new(Books::default())),
         newest: watch::Sender::new(0),
+        meter: Arc::default(),
     };
     sweep(&vault).await;
     Ok(vault)

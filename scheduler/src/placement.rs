@@ -7,12 +7,14 @@
 //! Limits, so that nobody looks for more: tasks are placed one after the other (largest first), so
 //! a plan may miss a better joint choice; load is predicted for one queue per device.
 
+pub mod cause;
 pub mod choice;
 pub mod explain;
 pub mod problem;
 pub mod score;
 pub mod solve;
 
+pub use cause::Cause;
 pub use choice::{Candidate, Choice, Promise, promise};
 pub use explain::explain;
 pub use problem::{Device, Measured, Offer, Problem, Reach, TaskFacts};

@@ -11,12 +11,15 @@ mod samples;
 mod tasks;
 mod training;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
 
 use kameo::actor::{Actor, ActorRef};
 use sqlx::{Sqlite, Transaction};
 use store::{blobs::Blobs, state::State};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 use tonic::{Code, Status};
 
 pub use corrections::Submit;
@@ -31,6 +34,7 @@ pub use training::{
 use crate::{
     books::{Books, BooksError},
     journal::{self, Entry},
+    meter::Meter,
 };
 
 /// Where things are written down. Clones name the same places.
@@ -46,6 +50,8 @@ pub struct Vault {
     pub books: watch::Sender<Arc<Books>>,
     /// The sequence of the newest event.
     pub newest: watch::Sender<u64>,
+    /// What was done.
+    pub meter: Arc<Meter>,
 }
 
 impl Vault {
@@ -152,14 +158,19 @@ struct Change<'a> {
     transaction: Transaction<'a, Sqlite>,
     /// When it was begun.
     now_ms: u64,
+    /// … on the clock that never goes back.
+    begun: Instant,
     /// Sequence of the last event that it records.
     newest: i64,
+    /// The kinds of the events that it records.
+    kinds: Vec<&'static str>,
 }
 
 impl Change<'_> {
     async fn record(&mut self, entries: &[Entry]) -> Result<(), sqlx::Error> {
         let last = journal::record(&mut self.transaction, signed(self.now_ms), entries).await?;
         self.newest = self.newest.max(last);
+        self.kinds.extend(entries.iter().map(|entry| entry.kind));
         Ok(())
     }
 
@@ -174,14 +185,21 @@ impl Change<'_> {
 
 impl Registry {
     async fn change(&self) -> Result<Change<'static>, sqlx::Error> {
+        let begun = Instant::now();
         let transaction = self.vault.state.writer().begin().await?;
-        Ok(Change { transaction, now_ms: runtime::clock::unix_ms(), newest: 0 })
+        let now_ms = runtime::clock::unix_ms();
+        Ok(Change { transaction, now_ms, begun, newest: 0, kinds: Vec::new() })
     }
 
     /// Makes a change durable, reads the tasks it touched again, and tells everybody.
     async fn commit(&mut self, change: Change<'_>, tasks: &[&str]) -> Result<(), RegistryError> {
-        let Change { transaction, newest, .. } = change;
-        transaction.commit().await?;
+        let Change { transaction, begun, newest, kinds, .. } = change;
+        let meter = &self.vault.meter;
+        transaction.commit().await.inspect_err(|_| {
+            meter.write_failures.fetch_add(1, Relaxed);
+        })?;
+        meter.writes.add(u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX));
+        kinds.into_iter().for_each(|kind| meter.event(kind));
         let mut state = self.vault.state.writer().acquire().await?;
         for task in tasks {
             self.books.read_task(&mut state, task).await?;

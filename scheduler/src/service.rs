@@ -2,10 +2,12 @@
 
 mod admin;
 mod bundles;
+mod calls;
 mod corrections;
 mod fleet;
 mod import;
 mod members;
+mod metrics;
 mod training;
 
 use std::{
@@ -18,7 +20,9 @@ use proto::{MESSAGE_BYTES_MAX, v1};
 use runtime::Drain;
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::{Status, transport::Server};
+use tonic::{Status, service::Routes, transport::Server};
+
+use calls::Calls;
 
 use crate::{
     Limits,
@@ -45,6 +49,7 @@ pub(crate) struct Services {
     pub(crate) nudge: Arc<tokio::sync::Notify>,
     pub(crate) limits: Limits,
     pub(crate) drain: Drain,
+    calls: Calls,
     sessions: Arc<AtomicU64>,
     uploads: Arc<Semaphore>,
 }
@@ -63,6 +68,7 @@ impl Services {
             nudge: desk.nudge,
             limits: desk.limits,
             drain,
+            calls: Calls::default(),
             sessions: Arc::new(AtomicU64::new(1)),
             uploads: Arc::new(Semaphore::new(UPLOADS_MAX)),
         }
@@ -97,41 +103,40 @@ impl Services {
             .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
             .build_v1()?;
-        let drain = self.drain.clone();
+        let (drain, calls) = (self.drain.clone(), self.calls.clone());
         let at_most = MESSAGE_BYTES_MAX;
+        let admin = v1::admin_server::AdminServer::new(self.clone())
+            .max_decoding_message_size(at_most)
+            .max_encoding_message_size(at_most);
+        let fleet = v1::fleet_server::FleetServer::new(self.clone())
+            .max_decoding_message_size(at_most)
+            .max_encoding_message_size(at_most);
+        let training = v1::training_server::TrainingServer::new(self.clone())
+            .max_decoding_message_size(at_most)
+            .max_encoding_message_size(at_most);
+        let bundles = v1::bundles_server::BundlesServer::new(self.clone())
+            .max_decoding_message_size(at_most)
+            .max_encoding_message_size(at_most);
+        let corrections = v1::corrections_server::CorrectionsServer::new(self.clone())
+            .max_decoding_message_size(at_most)
+            .max_encoding_message_size(at_most);
+        let routes = Routes::new(health_service)
+            .add_service(reflection)
+            .add_service(calls.of(admin))
+            .add_service(calls.of(fleet))
+            .add_service(calls.of(training))
+            .add_service(calls.of(bundles))
+            .add_service(calls.of(corrections));
+        let routes = routes.into_axum_router().merge(metrics::route(self));
         Server::builder()
+            // For `/metrics`.
+            .accept_http1(true)
             .concurrency_limit_per_connection(REQUESTS_PER_CONNECTION_MAX)
             .max_concurrent_streams(STREAMS_MAX)
             .http2_keepalive_interval(Some(PING))
             .http2_keepalive_timeout(Some(PING))
             .tcp_nodelay(true)
-            .add_service(health_service)
-            .add_service(reflection)
-            .add_service(
-                v1::admin_server::AdminServer::new(self.clone())
-                    .max_decoding_message_size(at_most)
-                    .max_encoding_message_size(at_most),
-            )
-            .add_service(
-                v1::fleet_server::FleetServer::new(self.clone())
-                    .max_decoding_message_size(at_most)
-                    .max_encoding_message_size(at_most),
-            )
-            .add_service(
-                v1::training_server::TrainingServer::new(self.clone())
-                    .max_decoding_message_size(at_most)
-                    .max_encoding_message_size(at_most),
-            )
-            .add_service(
-                v1::bundles_server::BundlesServer::new(self.clone())
-                    .max_decoding_message_size(at_most)
-                    .max_encoding_message_size(at_most),
-            )
-            .add_service(
-                v1::corrections_server::CorrectionsServer::new(self)
-                    .max_decoding_message_size(at_most)
-                    .max_encoding_message_size(at_most),
-            )
+            .add_routes(routes.into())
             .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move {
                 drain.wait().await;
             })

@@ -12,7 +12,7 @@ use crate::{
     journal::Entry,
     latency::millis,
     placement::{
-        Choice, Offer, Previous, Problem, TaskFacts, Verdict, promise, solve, solve::best_of,
+        Cause, Choice, Offer, Previous, Problem, TaskFacts, Verdict, promise, solve, solve::best_of,
     },
     registry::{Decide, Decided},
     task_file::Task,
@@ -183,6 +183,7 @@ impl Controller {
 
         let mut decided = Vec::new();
         let mut entries = Vec::new();
+        let mut causes = Vec::new();
         for (name, verdict) in plan.verdicts {
             let Some(task) = problem.tasks.get(&name) else { continue };
             let before = previous.get(&name).map_or(&[][..], Vec::as_slice);
@@ -191,7 +192,9 @@ impl Controller {
             let nowhere = before.is_empty() && verdict.chosen.is_empty();
             let moved = !(verdict.kept || nowhere);
             if moved {
-                entries.push(decision(&problem, &name, task, &verdict, before));
+                let cause = Cause::of(&problem, task, before, &verdict.chosen);
+                causes.push(cause);
+                entries.push(decision(&problem, &name, task, (&verdict, cause), before));
             } else if task.offer.is_some() && was_unmet.is_empty() != verdict.unmet.is_empty() {
                 entries.push(Entry {
                     kind: if verdict.unmet.is_empty() {
@@ -225,7 +228,9 @@ impl Controller {
             return;
         }
         let asked = self.desk.registry.ask(Decide { decided, entries }).await;
-        self.consume("write down a decision", asked);
+        if self.consume("write down a decision", asked).is_some() {
+            causes.into_iter().for_each(|cause| self.desk.vault.meter.placed(cause));
+        }
     }
 
     /// Counts for how many sampling periods in a row each promise has been broken.
@@ -257,7 +262,7 @@ fn decision(
     problem: &Problem,
     name: &str,
     task: &TaskFacts,
-    verdict: &Verdict,
+    (verdict, cause): (&Verdict, Cause),
     before: &[crate::placement::Placed],
 ) -> Entry {
     let members = task.offer.as_ref().map_or(0, |offer| offer.families.len());
@@ -312,6 +317,7 @@ fn decision(
             "chosen": verdict.chosen.iter().map(numbers).collect::<Vec<_>>(),
             "candidates": candidates,
             "unmet": verdict.unmet,
+            "cause": cause.name(),
         }),
         ..Entry::default()
     }

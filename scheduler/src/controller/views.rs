@@ -12,6 +12,22 @@ use crate::{
 /// All devices that were ever heard of.
 pub struct Devices;
 
+/// How many devices there are, and how many tasks are not well.
+pub struct Census;
+
+/// The answer to [`Census`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, kameo::Reply)]
+pub struct Counted {
+    /// Devices that hold their lease.
+    pub present: usize,
+    /// Devices that were not heard of since the scheduler started, and have time left.
+    pub awaited: usize,
+    /// Devices whose lease has ended.
+    pub lost: usize,
+    /// Tasks whose policy is not met.
+    pub unmet: usize,
+}
+
 /// Where tasks are.
 pub struct Placements {
     /// Only this task, unless empty.
@@ -34,6 +50,23 @@ impl Message<Devices> for Controller {
             .iter()
             .map(|(name, device)| self.device_view(name, device, now_ms))
             .collect()
+    }
+}
+
+impl Message<Census> for Controller {
+    type Reply = Counted;
+
+    async fn handle(&mut self, _: Census, _: &mut Context<Self, Counted>) -> Counted {
+        let now_ms = self.now_ms();
+        let present = self.fleet.present(now_ms).count();
+        let devices = self.fleet.devices();
+        let alive = devices.keys().filter(|it| self.fleet.alive(it, now_ms)).count();
+        Counted {
+            present,
+            awaited: alive.saturating_sub(present),
+            lost: devices.len() - alive,
+            unmet: self.unmet.values().filter(|unmet| !unmet.is_empty()).count(),
+        }
     }
 }
 

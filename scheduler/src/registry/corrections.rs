@@ -77,6 +77,7 @@ impl Message<Submit> for Registry {
             *applied.entry(correction.task.clone()).or_default() += 1;
         }
         if applied.is_empty() {
+            self.vault.meter.corrected(&reply);
             return Ok(reply);
         }
         let entries: Vec<Entry> = applied
@@ -96,6 +97,7 @@ impl Message<Submit> for Registry {
         change.record(&entries).await?;
         let tasks: BTreeSet<&str> = applied.keys().map(String::as_str).collect();
         self.commit(change, &tasks.into_iter().collect::<Vec<_>>()).await?;
+        self.vault.meter.corrected(&reply);
         Ok(reply)
     }
 }

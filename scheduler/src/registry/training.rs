@@ -13,6 +13,7 @@ use crate::{
     books::TaskBook,
     jobs::{Baseline, Job, Outcome, State},
     journal::Entry,
+    meter::Ended,
     release, trials,
 };
 
@@ -261,7 +262,12 @@ impl Message<FailAttempt> for Registry {
         };
         let entry = Entry { device, ..about(&job, kind, text, json!({ "fault": fault })) };
         change.record(&[entry]).await?;
-        self.commit(change, &[&job.task]).await
+        let took_ms = took_ms(&job, change.now_ms);
+        self.commit(change, &[&job.task]).await?;
+        if outcome == Outcome::GaveUp {
+            self.vault.meter.trained(Ended::Failed, took_ms);
+        }
+        Ok(())
     }
 }
 
@@ -326,6 +332,7 @@ impl Message<Publish> for Registry {
         let verdict = self.verdict(&job, &book, &publish);
         let mut change = self.change().await?;
         let seconds = seconds(&job, change.now_ms);
+        let took_ms = took_ms(&job, change.now_ms);
 
         if let Err(reason) = verdict {
             let text = format!("the candidate is not released: {reason}");
@@ -337,6 +344,8 @@ impl Message<Publish> for Registry {
             write(&mut change, &job, book.id).await?;
             change.record(&[refused, done]).await?;
             self.commit(change, &[&job.task]).await?;
+            let released = if job.published.is_some() { Ended::Released } else { Ended::Refused };
+            self.vault.meter.trained(released, took_ms);
             self.forget_bundle(publish.digest).await?;
             return Ok(Published::Refused(reason));
         }
@@ -384,6 +393,9 @@ impl Message<Publish> for Registry {
         write(&mut change, &job, book.id).await?;
         change.record(&entries).await?;
         self.commit(change, &[&job.task]).await?;
+        if publish.last {
+            self.vault.meter.trained(Ended::Released, took_ms);
+        }
         Ok(Published::Released(revision))
     }
 }
@@ -475,8 +487,12 @@ fn counts(publish: &Publish) -> serde_json::Value {
 /// Seconds since the job was first started.
 #[expect(clippy::cast_precision_loss, reason = "a duration of seconds to weeks")]
 fn seconds(job: &Job, now_ms: u64) -> f64 {
+    took_ms(job, now_ms) as f64 / 1000.0
+}
+
+fn took_ms(job: &Job, now_ms: u64) -> u64 {
     let began = if job.started_ms == 0 { job.created_ms } else { job.started_ms };
-    now_ms.saturating_sub(began) as f64 / 1000.0
+    now_ms.saturating_sub(began)
 }
 
 fn about(job: &Job, kind: &'static str, text: String, detail: serde_json::Value) -> Entry {

@@ -6,5 +6,6 @@ mod stage;
 
 mod losses;
 mod members;
+mod metrics;
 mod path;
 mod refusals;

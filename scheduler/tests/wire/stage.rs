@@ -48,6 +48,8 @@ pub(crate) async fn until<T, F: Future<Output = Option<T>>>(
 /// A scheduler that runs in this process.
 pub(crate) struct Stage {
     pub(crate) channel: Channel,
+    /// `host:port`.
+    pub(crate) address: String,
     drain: Drain,
     running: JoinHandle<Result<Exit, RunError>>,
 }
@@ -74,7 +76,7 @@ impl Stage {
         .await;
         let channel =
             Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
-        Self { channel, drain, running }
+        Self { channel, address, drain, running }
     }
 
     pub(crate) async fn stop(self) {
