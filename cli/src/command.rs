@@ -16,6 +16,7 @@ pub(crate) mod train;
 
 mod found;
 mod progress;
+mod trace;
 mod view;
 
 use client::Admin;

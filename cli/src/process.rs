@@ -1,6 +1,7 @@
 //! The processes of Sensemble, each a command of the one binary.
 
 pub(crate) mod broker;
+pub(crate) mod collector;
 pub(crate) mod node;
 pub(crate) mod scheduler;
 pub(crate) mod serving_worker;

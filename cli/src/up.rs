@@ -47,6 +47,8 @@ pub(crate) struct Config {
     pub(crate) site: String,
     /// The broker at which serving workers answer, if any.
     pub(crate) mqtt: Option<String>,
+    /// What the environment of children says of traces.
+    pub(crate) traces: Vec<(String, String)>,
     /// The program that the children are started from.
     pub(crate) program: PathBuf,
     /// The devices of a lab; one node with the whole machine when absent.
@@ -198,7 +200,7 @@ impl Everything {
                 config.site.clone().into(),
             ],
             insecure: config.insecure,
-            mqtt: None,
+            environment: config.traces.clone(),
             log: Log::new(&config.data_dir.join("logs"), "scheduler"),
             stop_max: SCHEDULER_STOP_MAX,
         };

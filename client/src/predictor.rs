@@ -1,8 +1,16 @@
 //! What an app says to a serving worker.
 
 use futures_util::{Stream, StreamExt as _, stream::BoxStream};
-use proto::v1::{self, serving_client::ServingClient};
-use tonic::{codegen::Bytes, transport::Channel};
+use proto::{
+    trace::{self, Context},
+    v1::{self, serving_client::ServingClient},
+};
+use tonic::{
+    Request,
+    codegen::Bytes,
+    metadata::{Ascii, MetadataValue},
+    transport::Channel,
+};
 
 use crate::{address::Address, again::again, error::ClientError};
 
@@ -10,6 +18,7 @@ use crate::{address::Address, again::again, error::ClientError};
 #[derive(Clone, Debug)]
 pub struct Predictor {
     client: ServingClient<Channel>,
+    trace: Option<MetadataValue<Ascii>>,
 }
 
 impl Predictor {
@@ -29,7 +38,23 @@ impl Predictor {
         let client = ServingClient::new(channel)
             .max_decoding_message_size(proto::MESSAGE_BYTES_MAX)
             .max_encoding_message_size(proto::MESSAGE_BYTES_MAX);
-        Self { client }
+        Self { client, trace: None }
+    }
+
+    /// The same connection for what belongs to a trace: whoever answers hears that it comes from there
+    /// (W3C Trace Context), and records it if `context` is sampled.
+    #[must_use]
+    pub fn in_trace(self, context: Context) -> Self {
+        // A header of digits and dashes is always one.
+        Self { trace: MetadataValue::try_from(context.header()).ok(), ..self }
+    }
+
+    fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        if let Some(trace) = &self.trace {
+            request.metadata_mut().insert(trace::PARENT, trace.clone());
+        }
+        request
     }
 
     /// One sample, one answer. `features` stand in the order of the task's features.
@@ -52,6 +77,7 @@ impl Predictor {
                 features: features.clone(),
                 coverage: None,
             };
+            let request = self.request(request);
             async move { client.predict(request).await }
         })
         .await
@@ -93,6 +119,7 @@ impl Predictor {
             let mut client = self.client.clone();
             let (task, values) = (task.to_owned(), values.clone());
             let request = v1::PredictBatchRequest { task, width, values, revision: 0, coverage };
+            let request = self.request(request);
             async move { client.predict_batch(request).await }
         })
         .await?;
@@ -112,7 +139,8 @@ impl Predictor {
         &self,
         requests: impl Stream<Item = v1::PredictRequest> + Send + 'static,
     ) -> Result<BoxStream<'static, Result<v1::PredictReply, ClientError>>, ClientError> {
-        let answers = self.client.clone().predict_stream(requests).await?.into_inner();
+        let answers =
+            self.client.clone().predict_stream(self.request(requests)).await?.into_inner();
         Ok(answers.map(|answer| answer.map_err(ClientError::from)).boxed())
     }
 
@@ -134,6 +162,7 @@ impl Predictor {
                 prediction_id: prediction_id.clone(),
                 label: label.to_owned(),
             };
+            let request = self.request(request);
             async move { client.correct(request).await }
         })
         .await
@@ -153,6 +182,7 @@ impl Predictor {
         again(|| {
             let mut client = self.client.clone();
             let request = v1::ExplainRequest { prediction_id: prediction_id.clone(), replay };
+            let request = self.request(request);
             async move { client.explain(request).await }
         })
         .await
@@ -166,7 +196,8 @@ impl Predictor {
     pub async fn describe(&self) -> Result<Vec<v1::ServedTask>, ClientError> {
         let reply = again(|| {
             let mut client = self.client.clone();
-            async move { client.describe(v1::DescribeRequest {}).await }
+            let request = self.request(v1::DescribeRequest {});
+            async move { client.describe(request).await }
         })
         .await?;
         Ok(reply.tasks)

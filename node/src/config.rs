@@ -29,6 +29,8 @@ pub struct Config {
     pub insecure: bool,
     /// The broker at which the serving worker answers, if any.
     pub mqtt: Option<Mqtt>,
+    /// The collector that the serving worker tells of traces, if any.
+    pub traces: Option<Traces>,
     /// The program that workers are started from: the one binary of Sensemble.
     pub program: PathBuf,
 }
@@ -46,6 +48,15 @@ impl std::fmt::Debug for Mqtt {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.told)
     }
+}
+
+/// The collector that the serving worker tells of traces.
+#[derive(Clone, Debug)]
+pub struct Traces {
+    /// What the environment of the serving worker says of it.
+    pub environment: Vec<(String, String)>,
+    /// What a serving worker that was told so writes of it.
+    pub told: String,
 }
 
 /// Why a node cannot start as it was told to.
@@ -125,6 +136,7 @@ mod tests {
             memory_bytes: None,
             insecure: false,
             mqtt: None,
+            traces: None,
             program: PathBuf::from("sensemble"),
         }
     }

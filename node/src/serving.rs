@@ -51,6 +51,8 @@ struct Card {
     token: String,
     #[serde(default)]
     mqtt: Option<String>,
+    #[serde(default)]
+    traces: Option<String>,
 }
 
 /// Where the serving worker of a node answers: the node's `addresses.json`.
@@ -182,8 +184,13 @@ impl Keeper {
             told.ip() == has.ip() && (told.port() == 0 || told.port() == has.port())
         });
         let broker = config.mqtt.as_ref().map(|it| &it.told) == card.mqtt.as_ref();
+        let traces = config.traces.as_ref().map(|it| &it.told) == card.traces.as_ref();
         let program = fs::canonicalize(&config.program).ok();
-        if fits && broker && fs::read_link(format!("/proc/{}/exe", card.pid)).ok() == program {
+        if fits
+            && broker
+            && traces
+            && fs::read_link(format!("/proc/{}/exe", card.pid)).ok() == program
+        {
             tracing::info!(pid = card.pid, grpc = %card.grpc, "serving worker adopted");
             return Some(Worker { card, process, child: None });
         }
@@ -241,6 +248,8 @@ impl Keeper {
             .args(["--grpc", &grpc.to_string()])
             .args(["--http", &http.to_string()])
             .args(["--metrics", &metrics.to_string()])
+            .args(["--site", &config.site, "--device", &config.device])
+            .envs(config.traces.iter().flat_map(|it| it.environment.iter().cloned()))
             .env("SENSEMBLE_CONTROL_TOKEN", &token)
             .stdin(Stdio::null())
             .stdout(log.open().map_err(ServingError::Log)?)
@@ -253,9 +262,7 @@ impl Keeper {
         // In the environment, because the address may hold a password.
         match &config.mqtt {
             None => command.env_remove("SENSEMBLE_MQTT"),
-            Some(mqtt) => command
-                .args(["--site", &config.site, "--device", &config.device])
-                .env("SENSEMBLE_MQTT", &mqtt.url),
+            Some(mqtt) => command.env("SENSEMBLE_MQTT", &mqtt.url),
         };
         let mut child = command.spawn().map_err(start_error)?;
         let process = Process::hold(child.id().unwrap_or_default()).map_err(start_error)?;

@@ -150,6 +150,7 @@ pub(crate) mod tests {
             memory_bytes: None,
             insecure: false,
             mqtt: None,
+            traces: None,
             program,
         }
     }

@@ -45,6 +45,7 @@ use store::{
     state::{State, StateError},
 };
 use tokio::{net::TcpListener, sync::watch};
+use traces::{Process, Tracer};
 
 use crate::{
     books::{Books, BooksError},
@@ -58,9 +59,11 @@ use crate::{
 const BUNDLES_BYTES_MAX: u64 = 16 << 30;
 /// How long what was begun may take to finish when the scheduler is told to stop.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
+/// How long the last traces may take to the collector after that.
+const TRACES_MAX: Duration = Duration::from_secs(1);
 
 /// What a scheduler is started with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Where it listens; port 0 picks a free one.
     pub listen: SocketAddr,
@@ -74,6 +77,8 @@ pub struct Config {
     pub heartbeat: Duration,
     /// How long a silent device keeps its tasks.
     pub lease: Duration,
+    /// The collector that is told of traces, if any.
+    pub traces: Option<traces::Settings>,
 }
 
 /// The periods and the site, for whoever needs no more of the configuration.
@@ -121,6 +126,9 @@ pub enum RunError {
         #[source]
         source: io::Error,
     },
+    /// Traces cannot be begun.
+    #[error("there are no random bytes for the ids of traces")]
+    Traces(#[source] io::Error),
     /// The actors did not start.
     #[error("the scheduler's actors did not start; the log says why")]
     Actors,
@@ -138,7 +146,7 @@ pub enum RunError {
 ///
 /// [`RunError`] when it cannot start; once it runs, [`Exit::GaveUp`] says that it could not go on.
 pub async fn run(config: Config, drain: Drain) -> Result<Exit, RunError> {
-    let Config { listen, insecure, data_dir, site, heartbeat, lease } = config;
+    let Config { listen, insecure, data_dir, site, heartbeat, lease, traces } = config;
     if heartbeat.is_zero() || lease < heartbeat * 2 {
         return Err(RunError::Heartbeat { heartbeat, lease });
     }
@@ -146,12 +154,19 @@ pub async fn run(config: Config, drain: Drain) -> Result<Exit, RunError> {
     let vault = open(&data_dir).await?;
     let listener = runtime::listen::bind(listen, insecure).await.map_err(RunError::Listen)?;
     let state = Arc::clone(&vault.state);
+    let process = Process {
+        service: "scheduler",
+        instance: limits.site.clone(),
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    let traced = traces.map(|settings| Tracer::start(&settings, process));
+    let (tracer, exporter) = traced.transpose().map_err(RunError::Traces)?.unzip();
 
     let root = Root::spawn(Beginning { vault, limits });
     root.wait_for_startup().await;
     let started = root.ask(Crew).await.map_err(|_| RunError::Actors)?;
     let (registry, controller) = (started.desk.registry.clone(), started.controller.clone());
-    let exit = serve(&data_dir, listener, &root, started, &drain).await;
+    let exit = serve(&data_dir, (listener, tracer), &root, started, &drain).await;
 
     // From the top down: a root that is gone restarts nobody, and the controller asks the registry.
     // What was acknowledged is in the state already.
@@ -162,6 +177,9 @@ pub async fn run(config: Config, drain: Drain) -> Result<Exit, RunError> {
     registry.kill();
     registry.wait_for_shutdown().await;
     state.close().await;
+    if let Some(exporter) = exporter {
+        exporter.end(TRACES_MAX).await;
+    }
     tracing::info!("scheduler stopped");
     exit
 }
@@ -211,7 +229,7 @@ async fn sweep(vault: &Vault) {
 /// Serves until the drain, the end of an actor, or the end of the listener.
 async fn serve(
     data_dir: &Path,
-    listener: TcpListener,
+    (listener, tracer): (TcpListener, Option<Arc<Tracer>>),
     root: &ActorRef<Root>,
     Started { desk, controller }: Started,
     drain: &Drain,
@@ -226,7 +244,7 @@ async fn serve(
         runtime::spawn::named("pulse", pulse(desk.clone(), controller.clone(), stop.clone()));
     let prober =
         runtime::spawn::named("prober", prober::run(controller.clone(), heartbeat, stop.clone()));
-    let services = Services::new(desk, controller, stop.clone());
+    let services = Services::new(desk, controller, tracer, stop.clone());
     let mut serving = runtime::spawn::named("services", services.serve(listener));
     write_address(data_dir, address)?;
     tracing::info!(%address, "scheduler answers");

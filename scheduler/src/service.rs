@@ -21,6 +21,7 @@ use runtime::Drain;
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Status, service::Routes, transport::Server};
+use traces::Tracer;
 
 use calls::Calls;
 
@@ -49,6 +50,8 @@ pub(crate) struct Services {
     pub(crate) nudge: Arc<tokio::sync::Notify>,
     pub(crate) limits: Limits,
     pub(crate) drain: Drain,
+    /// Where traces are sent, if anywhere.
+    pub(crate) tracer: Option<Arc<Tracer>>,
     calls: Calls,
     sessions: Arc<AtomicU64>,
     uploads: Arc<Semaphore>,
@@ -58,6 +61,7 @@ impl Services {
     pub(crate) fn new(
         desk: crate::controller::Desk,
         controller: ActorRef<Controller>,
+        tracer: Option<Arc<Tracer>>,
         drain: Drain,
     ) -> Self {
         Self {
@@ -68,6 +72,7 @@ impl Services {
             nudge: desk.nudge,
             limits: desk.limits,
             drain,
+            tracer,
             calls: Calls::default(),
             sessions: Arc::new(AtomicU64::new(1)),
             uploads: Arc::new(Semaphore::new(UPLOADS_MAX)),

@@ -18,6 +18,7 @@ use tokio::{
     time::Instant,
 };
 use tonic::transport::Channel;
+use traces::{Traced, Tracer};
 
 use crate::{
     admission::{self, Crowd, IN_FLIGHT_MAX, Shed},
@@ -31,6 +32,7 @@ use crate::{
     relay::{Escort, Relay},
     reply::{fallback, reply, rows_max},
     served::{Served, ServedSet, Snapshot},
+    traced::{Account, ROWS_MAX, Row, Watch},
     urgency::Urgency,
 };
 
@@ -58,6 +60,8 @@ pub(crate) struct Desk {
     pub(crate) unkept: AtomicU64,
     /// Requests that were refused because too many were in flight, over all tasks.
     pub(crate) busy: AtomicU64,
+    /// Where traces are sent, if anywhere.
+    pub(crate) tracer: Option<Arc<Tracer>>,
 }
 
 /// A part of what may be in flight, until it is dropped.
@@ -77,6 +81,8 @@ pub(crate) struct Terms {
     /// Whether it has been held back until there was room for it: then it is not refused, and what came
     /// by itself goes first.
     pub(crate) held_back: bool,
+    /// Where it stands in its trace.
+    pub(crate) trace: Option<Traced>,
 }
 
 impl Terms {
@@ -87,12 +93,12 @@ impl Terms {
 
     /// The usual ones.
     pub(crate) fn new(since: Instant, deadline: Option<Instant>) -> Self {
-        Self { since, deadline, urgency: Urgency::default(), held_back: false }
+        Self { since, deadline, urgency: Urgency::default(), held_back: false, trace: None }
     }
 
     /// Those of a sample of a stream: nobody waits for this one, many wait for the whole.
     pub(crate) fn of_stream(since: Instant) -> Self {
-        Self { since, deadline: None, urgency: Urgency::Low, held_back: true }
+        Self { since, deadline: None, urgency: Urgency::Low, held_back: true, trace: None }
     }
 }
 
@@ -140,6 +146,7 @@ struct Request {
     level: Option<Level>,
     /// Whether each answer is timed from when the request came (one sample) or by itself (many).
     single: bool,
+    trace: Option<Traced>,
     /// Counts it among those of its task for as long as it is worked on, whoever waits for it.
     _inside: Inside,
 }
@@ -164,10 +171,16 @@ pub(crate) struct Times {
 }
 
 impl Desk {
-    pub(crate) fn new(snapshot: Snapshot, receipts: Arc<Ring>, ids: Ids) -> Self {
+    pub(crate) fn new(
+        snapshot: Snapshot,
+        receipts: Arc<Ring>,
+        ids: Ids,
+        tracer: Option<Arc<Tracer>>,
+    ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
-            relay: Relay::new(Arc::clone(&snapshot)),
+            relay: Relay::new(Arc::clone(&snapshot), tracer.clone()),
+            tracer,
             snapshot,
             receipts,
             ids,
@@ -247,6 +260,7 @@ impl Desk {
         let level = level(&served, SetAsked { coverage, needed: false })?;
         let width = features.len();
         let samples = self.check(&served, width, features)?;
+        let terms = Terms { trace: escort.trace, ..terms };
         let mut replies = self.answer(served, samples, terms, level).await?;
         replies.pop().ok_or(PredictError::Broken)
     }
@@ -296,6 +310,7 @@ impl Desk {
             return Err(PredictError::TooMany { task, rows, rows_max });
         }
         let (revision, classes) = (served.wanted.revision, served.schema().classes().len());
+        let terms = Terms { trace: escort.trace, ..terms };
         let answers = self.answer(served, samples, terms, level).await?;
         Ok(Answered { task, revision, classes, answers })
     }
@@ -434,8 +449,9 @@ impl Desk {
     ) -> Result<Vec<v1::PredictReply>, PredictError> {
         let rows = u64::try_from(samples.len()).unwrap_or(u64::MAX);
         let inside = self.enter(&served, rows, &terms)?;
-        let Terms { since, urgency, .. } = terms;
+        let Terms { since, urgency, trace, .. } = terms;
         let request = Request {
+            trace,
             stop: terms.work_until(),
             single: samples.len() == 1,
             served,
@@ -508,17 +524,24 @@ impl Desk {
         scratch: &mut Scratch,
         slice: Duration,
     ) -> Result<bool, PredictError> {
-        let Request { served, samples, since, stop, level, single, .. } = request;
+        let Request { served, samples, since, stop, level, single, trace, .. } = request;
+        let recorded = trace.is_some_and(|it| it.recorded);
+        let trace = trace.map(|it| it.context.trace);
         let begun = Instant::now();
         let mut now = begun;
         let next = progress.replies.len();
         for at in next..samples.len() {
             let row = samples.row(at);
             let from = if *single { *since } else { now };
+            let mut watch = (recorded && at < ROWS_MAX).then(Watch::default);
             let asked = Asked { begun: now, stop: *stop, level: *level };
-            let asked = ask(served, row, scratch, asked);
+            let asked = ask(served, row, scratch, asked, watch.as_mut());
             let (answer, times) = asked.map_err(|source| malformed(served, source))?;
             let id = self.ids.next();
+            if let Some(watch) = watch {
+                let answer = answer.as_ref().map(|it| (it.stage, it.votes));
+                progress.told.push(Row { id, begun: now, watch, ended: times.ended, answer });
+            }
             let reply = match &answer {
                 Some(answer) => reply(served, id, answer, times, scratch, *level),
                 None => fallback(served, id, level.is_some())?,
@@ -530,6 +553,7 @@ impl Desk {
                 votes: answer.as_ref().map(|answer| &answer.votes),
                 queue_us: progress.queue_us,
                 at_ms: progress.at_ms,
+                trace,
             };
             progress.receipts.push((id, entry.encode()));
             progress.replies.push(reply);
@@ -553,13 +577,16 @@ impl Desk {
 
     /// Queues the receipts before anybody can see the answers.
     fn conclude(&self, request: &Request, progress: Progress) -> Vec<v1::PredictReply> {
-        let Progress { at_ms, queue, compute, decided, replies, receipts, .. } = progress;
-        let served = &request.served;
+        let Progress { begun, at_ms, queue, compute, decided, told, replies, receipts, .. } =
+            progress;
+        let Request { served, trace, .. } = request;
         // What was cut short says nothing of how long an answer takes.
         served.pace.add(decided, compute);
         self.pace.add(1, compute);
         served.meter.finished(queue, compute, at_ms);
         let answers = u64::try_from(receipts.len()).unwrap_or(u64::MAX);
+        let traced = trace.filter(|it| it.recorded).zip(self.tracer.as_ref());
+        let told = traced.map(|told_to| (told_to, told, receipts.len(), Instant::now()));
         if let Err(error) = self.receipts.put(receipts) {
             // An answer in time is worth more than a receipt: it is given, and cannot be corrected.
             let before = self.unkept.fetch_add(answers, Relaxed);
@@ -567,12 +594,17 @@ impl Desk {
                 tracing::warn!(error = %runtime::Report(&error), "answers without receipts are given");
             }
         }
+        if let Some(((traced, tracer), rows, rows_all, put)) = told {
+            let (served, kept) = (Arc::clone(served), (put, Instant::now()));
+            Account { traced, served, begun, rows, rows_all, kept }.tell(tracer);
+        }
         replies
     }
 }
 
 /// How far a request is answered.
 struct Progress {
+    begun: Instant,
     at_ms: u64,
     /// From when it was read until it was begun.
     queue: Duration,
@@ -581,19 +613,24 @@ struct Progress {
     compute: Duration,
     /// Answers that no deadline cut short.
     decided: u64,
+    /// The first rows, where the request is traced.
+    told: Vec<Row>,
     replies: Vec<v1::PredictReply>,
     receipts: Vec<([u8; 16], Vec<u8>)>,
 }
 
 impl Progress {
     fn new(request: &Request) -> Self {
-        let queue = request.since.elapsed();
+        let begun = Instant::now();
+        let queue = begun.duration_since(request.since);
         Self {
+            begun,
             at_ms: runtime::clock::unix_ms(),
             queue,
             queue_us: u32::try_from(queue.as_micros()).unwrap_or(u32::MAX),
             compute: Duration::ZERO,
             decided: 0,
+            told: Vec::new(),
             replies: Vec::with_capacity(request.samples.len()),
             receipts: Vec::with_capacity(request.samples.len()),
         }
@@ -649,13 +686,18 @@ fn malformed(served: &Served, source: ShapeError) -> PredictError {
 }
 
 /// One answer, begun at `begun` and cut short at `stop`, and what it took; `None` when that was too
-/// late to hear anybody.
+/// late to hear anybody. `watch` notes when the gate ended and each member was begun.
 pub(crate) fn ask(
     served: &Served,
     row: &[f32],
     scratch: &mut Scratch,
     Asked { begun, stop, level }: Asked,
+    watch: Option<&mut Watch>,
 ) -> Result<(Option<Answer>, Times), ShapeError> {
+    let (mut gate, mut members) = match watch {
+        Some(Watch { gate, members }) => (Some(gate), Some(members)),
+        None => (None, None),
+    };
     let mut times = Times { gate_us: 0, vote_us: 0, ended: begun };
     if deadline::passed(stop, begun) {
         return Ok((None, times));
@@ -671,12 +713,24 @@ pub(crate) fn ask(
             let us = u32::try_from(us).unwrap_or(u32::MAX);
             times.ended = now;
             match stage {
-                Stage::Gate => times.gate_us = us,
+                Stage::Gate => {
+                    times.gate_us = us;
+                    if let Some(gate) = &mut gate {
+                        **gate = Some(now);
+                    }
+                }
                 Stage::Vote => times.vote_us = us,
             }
         },
-        // Without a deadline no clock is read between members.
-        || stop.is_none_or(|stop| Instant::now() < stop),
+        // Without a deadline, and not traced, no clock is read between members.
+        || {
+            let Some(members) = &mut members else {
+                return stop.is_none_or(|stop| Instant::now() < stop);
+            };
+            let now = Instant::now();
+            members.push(now);
+            stop.is_none_or(|stop| now < stop)
+        },
     )?;
     Ok((answer, times))
 }
@@ -719,7 +773,7 @@ mod tests {
             queue_bytes_max: 1 << 16,
         };
         let receipts = Arc::new(Ring::open(dir.path(), limits).unwrap());
-        let desk = Desk::new(Snapshot::default(), receipts, Ids::new().unwrap());
+        let desk = Desk::new(Snapshot::default(), receipts, Ids::new().unwrap(), None);
         let mut admitted: Vec<Admitted> =
             (0..IN_FLIGHT_MAX).map(|_| desk.admit().unwrap()).collect();
         assert!(matches!(desk.admit().unwrap_err(), PredictError::Busy { .. }));

@@ -52,11 +52,12 @@ impl Corrections {
         relay: &Relay,
         escort: &Escort,
     ) -> Result<v1::CorrectReply, CorrectError> {
-        match self.correct(request.clone()).await {
+        match self.correct(request.clone(), escort).await {
             Err(CorrectError::Unknown) => {}
             done => return done,
         }
         let call = async |mut it: ServingClient<Channel>, request| it.correct(request).await;
+        let call = ("Correct", call);
         let asked = Box::pin(relay.ask_giver(&request.prediction_id, &request, escort, call)).await;
         let reply = asked.ok_or(CorrectError::Unknown)?;
         reply.map(Response::into_inner).map_err(|it| CorrectError::Elsewhere(Box::new(it)))
@@ -73,6 +74,7 @@ impl Corrections {
     pub(crate) async fn correct(
         &self,
         request: v1::CorrectRequest,
+        escort: &Escort,
     ) -> Result<v1::CorrectReply, CorrectError> {
         let v1::CorrectRequest { prediction_id, label } = request;
         let id = parse::prediction_id(&prediction_id).map_err(CorrectError::Id)?;
@@ -97,6 +99,8 @@ impl Corrections {
             revision: receipt.revision,
             at_ms,
             features: receipt.features,
+            // The scheduler goes on with it, whenever it hears of it.
+            traceparent: escort.context().map(|it| it.header()).unwrap_or_default(),
         };
         self.outbox.append(correction.encode_to_vec()).await.map_err(CorrectError::Outbox)?;
         // A mark that is not kept makes the same correction count as new: harmless, the scheduler

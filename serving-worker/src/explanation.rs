@@ -58,6 +58,7 @@ impl Explanations {
             done => return done,
         }
         let call = async |mut it: ServingClient<Channel>, request| it.explain(request).await;
+        let call = ("Explain", call);
         let asked = Box::pin(relay.ask_giver(&request.prediction_id, &request, escort, call)).await;
         let reply = asked.ok_or(CorrectError::Unknown)?;
         reply.map(Response::into_inner).map_err(|it| CorrectError::Elsewhere(Box::new(it)))
@@ -192,5 +193,6 @@ fn explained(
         set: receipt.set.clone(),
         coverage: receipt.coverage,
         abstained: receipt.abstained,
+        trace_id: receipt.trace_id.clone(),
     }
 }

@@ -19,17 +19,21 @@ use std::{
 use kameo::{
     actor::{Actor, ActorRef},
     error::Infallible,
-    message::{Context, Message},
+    message::{Context as Handling, Message},
 };
 use prost::Message as _;
-use proto::{v1, v1::corrections_client::CorrectionsClient};
+use proto::{trace::Context, v1, v1::corrections_client::CorrectionsClient};
 use runtime::{Report, backoff::Backoff};
 use store::outbox::{Outbox, OutboxError, Record};
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 use tonic::{
     Code,
     transport::{Channel, Endpoint},
 };
+use traces::{Attributes as _, SpanKind, Traced, Tracer, span};
 
 use crate::remembered::Upstream;
 
@@ -65,6 +69,8 @@ pub(crate) struct Parts {
     /// Where refused corrections are set aside.
     pub(crate) refused: PathBuf,
     pub(crate) counts: Arc<Counts>,
+    /// Where traces are sent, if anywhere.
+    pub(crate) tracer: Option<Arc<Tracer>>,
 }
 
 /// What was forwarded since the worker started.
@@ -163,7 +169,7 @@ async fn ring(
 impl Message<Forward> for Forwarder {
     type Reply = Forwarded;
 
-    async fn handle(&mut self, _: Forward, _: &mut Context<Self, Forwarded>) -> Forwarded {
+    async fn handle(&mut self, _: Forward, _: &mut Handling<Self, Forwarded>) -> Forwarded {
         match self.forward().await {
             Ok(sent) => {
                 if sent && self.failing {
@@ -209,8 +215,11 @@ impl Forwarder {
             })
             .collect();
         if !corrections.is_empty() {
-            let request = v1::SubmitCorrections { device, corrections: corrections.clone() };
-            match self.submit(&scheduler, request).await {
+            let mut request = v1::SubmitCorrections { device, corrections: corrections.clone() };
+            let ways = self.ways(&mut request.corrections);
+            let submitted = self.submit(&scheduler, request).await;
+            self.tell(ways, submitted.as_ref().err());
+            match submitted {
                 Ok(reply) => {
                     let taken = u64::from(reply.applied) + u64::from(reply.repeated);
                     self.parts.counts.forwarded.fetch_add(taken, Relaxed);
@@ -231,6 +240,37 @@ impl Forwarder {
         self.set_aside(refused).await?;
         self.parts.outbox.acknowledge(next).await.map_err(ForwardError::Outbox)?;
         Ok(true)
+    }
+
+    /// The ways of those corrections whose traces are recorded; from here on, they come from there.
+    fn ways(&self, corrections: &mut [v1::Correction]) -> Vec<Traced> {
+        let Some(tracer) = &self.parts.tracer else { return Vec::new() };
+        let begun = Instant::now();
+        let ways = corrections.iter_mut().filter_map(|correction| {
+            let from = Context::parse(correction.traceparent.as_bytes())?;
+            let way = tracer.begin(Some(from), begun).filter(|way| way.recorded)?;
+            correction.traceparent = way.context.header();
+            Some(way)
+        });
+        ways.collect()
+    }
+
+    /// Tells the collector of them.
+    fn tell(&self, ways: Vec<Traced>, fault: Option<&ForwardError>) {
+        let Some(tracer) = self.parts.tracer.as_ref().filter(|_| !ways.is_empty()) else { return };
+        let (ended, fault) = (Instant::now(), fault.map(|it| Report(it).to_string()));
+        let count = u64::try_from(ways.len()).unwrap_or(u64::MAX);
+        tracer.say(count, move |_| {
+            let name = "sensemble.v1.Corrections/Submit";
+            let spans = ways.iter().map(|way| {
+                let span = span::of(way, name, SpanKind::Client, ended)
+                    .with("rpc.system", "grpc")
+                    .with("rpc.service", "sensemble.v1.Corrections")
+                    .with("rpc.method", "Submit");
+                fault.iter().fold(span, |span, fault| span.failed(fault))
+            });
+            spans.collect()
+        });
     }
 
     async fn submit(

@@ -18,12 +18,15 @@ use crate::{
     error::PredictError,
     explanation::Explanations,
     relay::Escort,
+    traced::{Call, Opened, SERVING},
 };
 
 /// Streams of samples at the same time, over all connections.
 const STREAMS_MAX: usize = 256;
 /// Answers of a stream that may wait for a slow reader.
 const STREAM_QUEUE: usize = 16;
+/// Samples of a stream that are told of to the collector: a stream may go on for days.
+const STREAM_TRACED_MAX: usize = 100;
 
 /// Turns messages into calls and errors into statuses; nothing else.
 #[derive(Clone, Debug)]
@@ -62,7 +65,9 @@ impl Serving for Grpc {
         let since = Instant::now();
         let terms = Terms::new(since, deadline::of_call(request.metadata(), since));
         let escort = Escort::of(request.metadata());
-        Ok(Response::new(self.desk.predict(request.into_inner(), terms, &escort).await?))
+        let (escort, opened) = self.desk.open(escort, Call::Grpc(SERVING, "Predict"), since);
+        let answered = self.desk.predict(request.into_inner(), terms, &escort).await;
+        Ok(Response::new(opened.grpc(answered.map_err(Status::from))?))
     }
 
     async fn predict_batch(
@@ -72,7 +77,9 @@ impl Serving for Grpc {
         let since = Instant::now();
         let terms = Terms::new(since, deadline::of_call(request.metadata(), since));
         let escort = Escort::of(request.metadata());
-        Ok(Response::new(self.desk.predict_batch(request.into_inner(), terms, &escort).await?))
+        let (escort, opened) = self.desk.open(escort, Call::Grpc(SERVING, "PredictBatch"), since);
+        let answered = self.desk.predict_batch(request.into_inner(), terms, &escort).await;
+        Ok(Response::new(opened.grpc(answered.map_err(Status::from))?))
     }
 
     type PredictStreamStream = ReceiverStream<Result<v1::PredictReply, Status>>;
@@ -91,6 +98,7 @@ impl Serving for Grpc {
         let Self { desk, drain, .. } = self.clone();
         runtime::spawn::named("predict stream", async move {
             let _until_the_stream_ends = permit;
+            let mut traced = 0;
             loop {
                 let sample = tokio::select! {
                     // What was read is answered; then a drain ends the stream.
@@ -106,14 +114,23 @@ impl Serving for Grpc {
                 };
                 let answer = match desk.admit_in_turn().await {
                     Ok(_admitted) => {
-                        let terms = Terms::of_stream(Instant::now());
-                        desk.predict(sample, terms, &escort).await
+                        let since = Instant::now();
+                        let terms = Terms::of_stream(since);
+                        let escort = escort.clone();
+                        let (escort, opened) = if traced < STREAM_TRACED_MAX {
+                            traced += 1;
+                            desk.open(escort, Call::Grpc(SERVING, "PredictStream"), since)
+                        } else {
+                            (escort, Opened::nothing())
+                        };
+                        let answered = desk.predict(sample, terms, &escort).await;
+                        opened.grpc(answered.map_err(Status::from))
                     }
-                    Err(full) => Err(full),
+                    Err(full) => Err(full.into()),
                 };
                 let last = answer.is_err();
                 // Who does not read for so long holds a place that another could have.
-                let sent = answers.send_timeout(answer.map_err(Status::from), READ_MAX).await;
+                let sent = answers.send_timeout(answer, READ_MAX).await;
                 if sent.is_err() || last {
                     return;
                 }
@@ -126,18 +143,22 @@ impl Serving for Grpc {
         &self,
         request: Request<v1::CorrectRequest>,
     ) -> Result<Response<v1::CorrectReply>, Status> {
-        let escort = Escort::of(request.metadata());
+        let (since, escort) = (Instant::now(), Escort::of(request.metadata()));
+        let (escort, opened) = self.desk.open(escort, Call::Grpc(SERVING, "Correct"), since);
         let (relay, request) = (&self.desk.relay, request.into_inner());
-        Ok(Response::new(self.corrections.correct_anywhere(request, relay, &escort).await?))
+        let taken = self.corrections.correct_anywhere(request, relay, &escort).await;
+        Ok(Response::new(opened.grpc(taken.map_err(Status::from))?))
     }
 
     async fn explain(
         &self,
         request: Request<v1::ExplainRequest>,
     ) -> Result<Response<v1::ExplainReply>, Status> {
-        let escort = Escort::of(request.metadata());
+        let (since, escort) = (Instant::now(), Escort::of(request.metadata()));
+        let (escort, opened) = self.desk.open(escort, Call::Grpc(SERVING, "Explain"), since);
         let (relay, request) = (&self.desk.relay, request.into_inner());
-        Ok(Response::new(self.explanations.explain_anywhere(request, relay, &escort).await?))
+        let explained = self.explanations.explain_anywhere(request, relay, &escort).await;
+        Ok(Response::new(opened.grpc(explained.map_err(Status::from))?))
     }
 
     async fn describe(

@@ -12,10 +12,11 @@ use axum::{
 };
 use proto::v1;
 use runtime::Drain;
+use tokio::time::Instant;
 
 use crate::{
     answer::Desk, correction::Corrections, error::CorrectError, intake::Intake, metrics::Numbers,
-    refused::Refused, relay::Escort,
+    refused::Refused, relay::Escort, traced::Call,
 };
 
 /// `/livez` and `/readyz`.
@@ -44,6 +45,7 @@ async fn correct(
     headers: HeaderMap,
     body: Body,
 ) -> Result<impl IntoResponse, Refused> {
+    let since = Instant::now();
     let read = intake.read(&headers, body).await?;
     let Feedback { prediction_id, label } =
         serde_json::from_slice(&read.bytes).map_err(|error| {
@@ -54,8 +56,9 @@ async fn correct(
     let prediction_id = runtime::secret::unhex(&prediction_id).unwrap_or_default().into();
     let request = v1::CorrectRequest { prediction_id, label };
     let escort = Escort::of_headers(&headers);
-    let taken = corrections.correct_anywhere(request, &desk.relay, &escort).await?;
-    let v1::CorrectReply { task, given, first } = taken;
+    let (escort, opened) = desk.open(escort, Call::Http("/v1/feedback"), since);
+    let taken = corrections.correct_anywhere(request, &desk.relay, &escort).await;
+    let v1::CorrectReply { task, given, first } = opened.http(taken.map_err(Refused::from))?;
     Ok(Json(serde_json::json!({ "task": task, "given": given, "first": first })))
 }
 
@@ -85,5 +88,5 @@ async fn ready(State((desk, leaving)): State<(Arc<Desk>, Drain)>) -> impl IntoRe
 }
 
 async fn page(State(numbers): State<Numbers>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], numbers.page())
+    ([(header::CONTENT_TYPE, runtime::exposition::CONTENT_TYPE)], numbers.page())
 }

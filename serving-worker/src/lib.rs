@@ -53,6 +53,7 @@ mod remembered;
 mod reply;
 mod routes;
 mod served;
+mod traced;
 mod turns;
 mod urgency;
 

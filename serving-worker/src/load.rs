@@ -269,7 +269,7 @@ fn warm(wanted: Wanted, ensemble: Arc<Ensemble>, meter: Arc<Meter>) -> Result<Se
     for row in rows() {
         let begun = Instant::now();
         let terms = Asked { begun, stop: None, level: served.level };
-        let asked = crate::answer::ask(&served, row, &mut scratch, terms);
+        let asked = crate::answer::ask(&served, row, &mut scratch, terms, None);
         let (_, Times { ended, .. }) = asked.map_err(LoadError::Mute)?;
         times.push(ended.duration_since(begun));
     }

@@ -208,6 +208,10 @@ impl Numbers {
             "Batches of corrections that were not taken and are sent again.",
             forwarded.failures.load(Relaxed),
         );
+        let traces = desk.tracer.as_ref().map(|tracer| tracer.counts().all());
+        for (name, help, value) in traces.into_iter().flatten() {
+            page.single(name, "counter", help, value);
+        }
         for (name, kind, help, value) in mqtt.iter().flat_map(|counts| counts.all()) {
             page.single(name, kind, help, value);
         }

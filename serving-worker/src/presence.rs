@@ -23,6 +23,9 @@ pub struct Presence {
     /// The broker that it answers at, as [`told`](crate::mqtt::Place::told).
     #[serde(default)]
     pub mqtt: Option<String>,
+    /// The collector that it tells of traces, as [`told`](traces::Settings::told).
+    #[serde(default)]
+    pub traces: Option<String>,
 }
 
 /// Why a worker may not use a folder.
@@ -123,6 +126,7 @@ mod tests {
             metrics: address,
             token: "secret".to_owned(),
             mqtt: None,
+            traces: None,
         };
         hold.announce(&presence).unwrap();
         let path = dir.path().join("serving.json");

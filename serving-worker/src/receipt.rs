@@ -7,7 +7,7 @@ use prost::{
     bytes::{BufMut as _, Bytes},
     encoding::{self, WireType},
 };
-use proto::v1;
+use proto::{trace::TraceId, v1};
 
 use crate::served::Served;
 
@@ -71,6 +71,9 @@ pub(crate) struct Receipt {
     /// Whether the answer said that it does not know.
     #[prost(bool, tag = "21")]
     pub(crate) abstained: bool,
+    /// The trace that the request belonged to.
+    #[prost(bytes = "bytes", tag = "22")]
+    pub(crate) trace_id: Bytes,
 }
 
 /// An answer as it was given, to be written down.
@@ -83,19 +86,20 @@ pub(crate) struct Entry<'a> {
     pub(crate) votes: Option<&'a Votes>,
     pub(crate) queue_us: u32,
     pub(crate) at_ms: u64,
+    pub(crate) trace: Option<TraceId>,
 }
 
 impl Entry<'_> {
     /// The bytes of the [`Receipt`], written straight from where its parts lie: this is done for
     /// every answer.
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let Self { served, row, reply, votes, queue_us, at_ms } = *self;
+        let Self { served, row, reply, votes, queue_us, at_ms, trace } = *self;
         let wanted = &served.wanted;
         let names = wanted.task.len() + reply.class.len() + reply.reason.len();
         let heard = votes.map_or(Subset(0), Votes::asked);
-        // Everything else takes less than 160 bytes, and a vote at most 3.
+        // Everything else takes less than 180 bytes, and a vote at most 3.
         let out = &mut Vec::with_capacity(
-            160 + names + 3 * usize_of(heard.len()) + 4 * row.len() + 5 * reply.set.len(),
+            180 + names + 3 * usize_of(heard.len()) + 4 * row.len() + 5 * reply.set.len(),
         );
         encoding::string::encode(1, &wanted.task, out);
         encoding::uint64::encode(2, &wanted.revision, out);
@@ -129,6 +133,10 @@ impl Entry<'_> {
         }
         if reply.abstained {
             encoding::bool::encode(21, &true, out);
+        }
+        if let Some(trace) = trace {
+            head(22, trace.bytes().len(), out);
+            out.put_slice(trace.bytes());
         }
         std::mem::take(out)
     }
@@ -232,6 +240,7 @@ mod tests {
             votes: Some(&votes),
             queue_us: 70_000,
             at_ms: u64::MAX,
+            trace: TraceId::new([7; 16]),
         };
         let receipt = Receipt {
             task: task.clone(),
@@ -255,14 +264,17 @@ mod tests {
             set: reply.set.clone(),
             coverage: reply.coverage,
             abstained: true,
+            trace_id: vec![7; 16].into(),
         };
         let bytes = entry.encode();
         assert_eq!(Receipt::parse(&bytes), Some(receipt.clone()));
         assert_eq!(receipt.row(), Some(row.clone()));
         assert_eq!(receipt.heard().count(), 3);
         // And nobody heard.
-        let nobody = Receipt::parse(&Entry { votes: None, ..entry }.encode()).unwrap();
+        let nobody = Entry { votes: None, trace: None, ..entry }.encode();
+        let nobody = Receipt::parse(&nobody).unwrap();
         assert_eq!((nobody.asked, nobody.heard().count()), (0, 0));
+        assert!(nobody.trace_id.is_empty());
     }
 
     #[test]

@@ -28,6 +28,14 @@ impl Refused {
         Self { status, text: text.into(), retry: None }
     }
 
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Says when to try again.
     pub(crate) fn after(self, retry: Duration) -> Self {
         Self { retry: Some(retry), ..self }

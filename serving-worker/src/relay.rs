@@ -4,13 +4,16 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
 
-use proto::v1::{self, serving_client::ServingClient};
+use proto::{
+    trace::{self, Context},
+    v1::{self, serving_client::ServingClient},
+};
 use tokio::{
     sync::Semaphore,
     time::{Instant, timeout},
@@ -20,11 +23,13 @@ use tonic::{
     metadata::{Ascii, MetadataMap, MetadataValue},
     transport::{Channel, Endpoint},
 };
+use traces::{Traced, Tracer};
 
 use crate::{
     error::PredictError,
     routes::{Health, Place, in_order, patience},
     served::Snapshot,
+    traced::Opened,
 };
 
 /// Requests passed on at the same time: half of what may be in flight, so that a place that does not
@@ -36,10 +41,6 @@ const ROOM_RETRY: Duration = Duration::from_millis(100);
 const AWAY_RETRY: Duration = Duration::from_secs(1);
 /// Marks what was passed on: it is not passed on again.
 const MARK: &str = "sensemble-passed-on";
-/// What a trace is continued by (W3C Trace Context).
-const TRACE: [&str; 2] = ["traceparent", "tracestate"];
-/// Longest header of a trace that is passed on.
-const TRACE_BYTES_MAX: usize = 512;
 /// From how many workers answers are remembered, so that their corrections go straight there.
 const GIVERS_MAX: usize = 1024;
 /// How long one place may take to say whether it knows an answer.
@@ -49,37 +50,78 @@ const KNOWS_MAX: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Escort {
     /// Whether it was passed on to us.
-    passed_on: bool,
-    trace: Vec<(&'static str, MetadataValue<Ascii>)>,
+    pub(crate) passed_on: bool,
+    /// Where in a trace its caller says that it comes from.
+    pub(crate) parent: Option<Context>,
+    /// What other systems say of that trace.
+    pub(crate) state: Option<MetadataValue<Ascii>>,
+    /// Where in a trace it stands here, once it was opened.
+    pub(crate) trace: Option<Traced>,
 }
 
 impl Escort {
     /// Of a call over gRPC.
     pub(crate) fn of(metadata: &MetadataMap) -> Self {
-        let trace = TRACE.into_iter().filter_map(|name| {
-            let value = metadata.get(name).filter(|it| it.len() <= TRACE_BYTES_MAX)?;
-            Some((name, value.clone()))
-        });
-        Self { passed_on: metadata.contains_key(MARK), trace: trace.collect() }
+        let passed_on = metadata.contains_key(MARK);
+        let mut parents = metadata.get_all(trace::PARENT).iter();
+        // Of two, neither is to be believed.
+        let parent = parents.next().filter(|_| parents.next().is_none());
+        let parent = parent.and_then(|it| Context::parse(it.as_bytes()));
+        // Without the one, the other means nothing.
+        let state = parent.and_then(|_| metadata.get(trace::STATE));
+        let state = state.filter(|it| it.len() <= trace::STATE_BYTES_MAX).cloned();
+        Self { passed_on, parent, state, trace: None }
     }
 
     /// Of a request over HTTP.
     pub(crate) fn of_headers(headers: &axum::http::HeaderMap) -> Self {
+        let known = [trace::PARENT, trace::STATE, MARK];
         Self::of(&MetadataMap::from_headers(
             headers
                 .iter()
-                .filter(|(name, _)| TRACE.contains(&name.as_str()) || name.as_str() == MARK)
+                .filter(|(name, _)| known.contains(&name.as_str()))
                 .map(|(name, value)| (name.clone(), value.clone()))
                 .collect(),
         ))
     }
 
-    fn request<T>(&self, message: T, patience: Duration) -> Request<T> {
+    /// Of a message at a broker, by its user properties.
+    pub(crate) fn of_properties(properties: &[(String, String)]) -> Self {
+        let all = |name: &'static str| properties.iter().filter(move |(it, _)| it == name);
+        let mut parents = all(trace::PARENT);
+        let parent = parents.next().filter(|_| parents.next().is_none());
+        let parent = parent.and_then(|(_, it)| Context::parse(it.as_bytes()));
+        let state = parent.and_then(|_| all(trace::STATE).next()).map(|(_, it)| it);
+        let state = state.filter(|it| it.len() <= trace::STATE_BYTES_MAX);
+        let state = state.and_then(|it| MetadataValue::try_from(it).ok());
+        Self { parent, state, ..Self::default() }
+    }
+
+    /// Where in a trace what this causes comes from.
+    pub(crate) fn context(&self) -> Option<Context> {
+        self.trace.map(|it| it.context)
+    }
+
+    /// What an answer at a broker says of its trace, as user properties.
+    pub(crate) fn properties(&self) -> Vec<(String, String)> {
+        let parent = self.context().map(|it| (trace::PARENT.to_owned(), it.header()));
+        let state = self.state.as_ref().filter(|_| parent.is_some());
+        let state = state.and_then(|it| it.to_str().ok());
+        parent.into_iter().chain(state.map(|it| (trace::STATE.to_owned(), it.to_owned()))).collect()
+    }
+
+    /// `message` as it is passed on, as what `leg` has caused.
+    fn request<T>(&self, message: T, patience: Duration, leg: Option<Traced>) -> Request<T> {
         let mut request = Request::new(message);
         request.set_timeout(patience);
-        request.metadata_mut().insert(MARK, MetadataValue::from_static("1"));
-        for (name, value) in &self.trace {
-            request.metadata_mut().insert(*name, value.clone());
+        let metadata = request.metadata_mut();
+        metadata.insert(MARK, MetadataValue::from_static("1"));
+        let parent = leg.and_then(|it| MetadataValue::try_from(it.context.header()).ok());
+        if let Some(parent) = parent {
+            metadata.insert(trace::PARENT, parent);
+            if let Some(state) = &self.state {
+                metadata.insert(trace::STATE, state.clone());
+            }
         }
         request
     }
@@ -91,6 +133,7 @@ pub(crate) struct Relay {
     snapshot: Snapshot,
     room: Semaphore,
     state: Mutex<State>,
+    tracer: Option<Arc<Tracer>>,
     pub(crate) passed_on: AtomicU64,
     /// Attempts at a place that did not answer.
     pub(crate) failures: AtomicU64,
@@ -106,9 +149,10 @@ struct State {
 }
 
 impl Relay {
-    pub(crate) fn new(snapshot: Snapshot) -> Self {
+    pub(crate) fn new(snapshot: Snapshot, tracer: Option<Arc<Tracer>>) -> Self {
         Self {
             snapshot,
+            tracer,
             room: Semaphore::new(PASSED_ON_MAX),
             state: Mutex::default(),
             passed_on: AtomicU64::new(0),
@@ -148,14 +192,15 @@ impl Relay {
             if patience.is_zero() {
                 break;
             }
+            let (traced, leg) = Opened::leg(self.tracer.as_ref(), escort, R::METHOD, place);
             let asked = async {
                 let client = self.client(place)?;
-                call(client, escort.request(message.clone(), patience)).await
+                call(client, escort.request(message.clone(), patience, traced)).await
             };
             let answer = timeout(patience, asked)
                 .await
                 .unwrap_or_else(|_| Err(Status::deadline_exceeded("it did not answer in time")));
-            match answer {
+            match leg.grpc(answer) {
                 Ok(reply) => {
                     let reply = reply.into_inner();
                     let mut state = self.lock();
@@ -169,7 +214,9 @@ impl Relay {
                 Err(status) if is_about_the_place(status.code()) => {
                     self.failures.fetch_add(1, Relaxed);
                     tracing::debug!(
-                        task.id = task, peer = place.device, error = %status, "a place is left for the next"
+                        task.id = task, peer = place.device, error = %status,
+                        trace_id = escort.context().map(|it| tracing::field::display(it.trace)),
+                        "a place is left for the next"
                     );
                     // One that is full, or does not serve the task any more, is well.
                     if !matches!(status.code(), Code::ResourceExhausted | Code::NotFound) {
@@ -199,7 +246,10 @@ impl Relay {
         prediction_id: &[u8],
         message: &M,
         escort: &Escort,
-        call: impl AsyncFn(ServingClient<Channel>, Request<M>) -> Result<Response<R>, Status>,
+        (method, call): (
+            &'static str,
+            impl AsyncFn(ServingClient<Channel>, Request<M>) -> Result<Response<R>, Status>,
+        ),
     ) -> Option<Result<Response<R>, Status>> {
         if escort.passed_on {
             return None;
@@ -217,15 +267,18 @@ impl Relay {
         places.sort_by_key(|it| Some(&it.address) != giver.as_ref());
         let mut away = None;
         for place in &places {
+            let (traced, leg) = Opened::leg(self.tracer.as_ref(), escort, method, place);
             let asked = async {
                 let client = self.client(place)?;
-                call(client, escort.request(message.clone(), KNOWS_MAX)).await
+                call(client, escort.request(message.clone(), KNOWS_MAX, traced)).await
             };
-            match timeout(KNOWS_MAX, asked).await {
-                Ok(Err(status)) if status.code() == Code::NotFound => {}
-                Ok(Err(status)) if is_about_the_place(status.code()) => away = Some(status),
-                Err(_) => away = Some(Status::unavailable("it did not answer in time")),
-                Ok(known) => return Some(known),
+            let answer = timeout(KNOWS_MAX, asked)
+                .await
+                .unwrap_or_else(|_| Err(Status::unavailable("it did not answer in time")));
+            match leg.grpc(answer) {
+                Err(status) if status.code() == Code::NotFound => {}
+                Err(status) if is_about_the_place(status.code()) => away = Some(status),
+                known => return Some(known),
             }
         }
         // It may be known by one that is away: then to ask again is of use.
@@ -288,17 +341,24 @@ impl State {
 
 /// An answer that came from elsewhere.
 pub(crate) trait Given {
+    /// The method that gives it.
+    const METHOD: &'static str;
+
     /// The id of an answer in it.
     fn id(&self) -> Option<&[u8]>;
 }
 
 impl Given for v1::PredictReply {
+    const METHOD: &'static str = "Predict";
+
     fn id(&self) -> Option<&[u8]> {
         Some(&self.prediction_id)
     }
 }
 
 impl Given for v1::PredictBatchReply {
+    const METHOD: &'static str = "PredictBatch";
+
     fn id(&self) -> Option<&[u8]> {
         self.answers.first().map(|it| &*it.prediction_id)
     }
@@ -324,5 +384,31 @@ fn is_about_the_place(code: Code) -> bool {
         | Code::FailedPrecondition
         | Code::OutOfRange
         | Code::Unauthenticated => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    #[test]
+    fn of_a_message_at_a_broker_one_place_in_a_trace_is_believed_and_of_two_neither() {
+        let of = |said: &[(&str, &str)]| {
+            let said: Vec<_> =
+                said.iter().map(|&(name, it)| (name.to_owned(), it.to_owned())).collect();
+            let Escort { parent, state, .. } = Escort::of_properties(&said);
+            (parent.map(|it| it.header()), state.and_then(|it| it.to_str().map(str::to_owned).ok()))
+        };
+        let (parent, state) = (("traceparent", PARENT), ("tracestate", "a=b"));
+        let whole = (Some(PARENT.to_owned()), Some("a=b".to_owned()));
+        assert_eq!(of(&[state, ("other", "x"), parent]), whole);
+        assert_eq!(of(&[parent]), (whole.0, None));
+        let long = "x".repeat(trace::STATE_BYTES_MAX + 1);
+        assert_eq!(of(&[parent, ("tracestate", &long)]).1, None, "it is not handed on");
+        for nothing in [&[state][..], &[("traceparent", "x"), state], &[parent, parent, state]] {
+            assert_eq!(of(nothing), (None, None), "{nothing:?}");
+        }
     }
 }

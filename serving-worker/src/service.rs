@@ -23,6 +23,7 @@ use tokio::{
     task::JoinHandle,
 };
 use tonic::{server::NamedService, transport::Server};
+use traces::{Process, Settings, Tracer};
 
 use crate::{
     answer::Desk,
@@ -78,6 +79,8 @@ const HEADER_BYTES_MAX: u32 = 16 << 10;
 const SILENCE_MAX: Duration = Duration::from_secs(20);
 /// How long requests in flight may take after the worker was told to stop.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
+/// How long the last traces may take to the collector after that.
+const TRACES_MAX: Duration = Duration::from_secs(1);
 /// How long those who watch our health may go on watching after that.
 const WATCH_MAX: Duration = Duration::from_millis(500);
 /// Restarts of an actor before the worker gives up aloud.
@@ -106,6 +109,10 @@ pub struct Config {
     pub grace: Duration,
     /// The broker that it answers at, if any.
     pub mqtt: Option<mqtt::Place>,
+    /// The name of its device.
+    pub device: String,
+    /// The collector that is told of traces, if any.
+    pub traces: Option<Settings>,
 }
 
 /// Why a serving worker did not run.
@@ -211,7 +218,15 @@ pub async fn run(config: Config, drain: Drain) -> Result<Exit, RunError> {
         metrics: metrics_listener.local_addr()?,
         token: config.token.clone(),
         mqtt: config.mqtt.as_ref().map(mqtt::Place::told),
+        traces: config.traces.as_ref().map(Settings::told),
     };
+    let process = Process {
+        service: "serving-worker",
+        instance: config.device.clone(),
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    let started = config.traces.as_ref().map(|settings| Tracer::start(settings, process));
+    let (tracer, exporter) = started.transpose()?.unzip();
 
     let snapshot = Snapshot::default();
     let changed = watch::Sender::new(());
@@ -231,6 +246,7 @@ pub async fn run(config: Config, drain: Drain) -> Result<Exit, RunError> {
             upstream: upstream.subscribe(),
             refused: config.data_dir.join("refused.jsonl"),
             counts: Arc::clone(&forwarded),
+            tracer: tracer.clone(),
         },
         started,
     });
@@ -240,7 +256,8 @@ pub async fn run(config: Config, drain: Drain) -> Result<Exit, RunError> {
     let ending = Drain::new();
     // Told a grace earlier: from then on this worker says that it is not ready.
     let leaving = Drain::new();
-    let desk = Arc::new(Desk::new(Arc::clone(&snapshot), Arc::clone(&receipts), Ids::new()?));
+    let desk = Desk::new(Arc::clone(&snapshot), Arc::clone(&receipts), Ids::new()?, tracer);
+    let desk = Arc::new(desk);
     let corrections =
         Arc::new(Corrections::new(Arc::clone(&snapshot), Arc::clone(&receipts), outbox.clone()));
     let explanations = Explanations::new(Arc::clone(&snapshot), Arc::clone(&corrections), blobs);
@@ -335,6 +352,9 @@ pub async fn run(config: Config, drain: Drain) -> Result<Exit, RunError> {
     // Gone already when it gave up.
     let _gone = root.stop_gracefully().await;
     root.wait_for_shutdown().await;
+    if let Some(exporter) = exporter {
+        exporter.end(TRACES_MAX).await;
+    }
     let flushed = tokio::task::spawn_blocking(move || {
         receipts.flush();
         hold.retract();
@@ -470,6 +490,7 @@ mod tests {
                 upstream: upstream.subscribe(),
                 refused: dir.join("refused.jsonl"),
                 counts: Arc::default(),
+                tracer: None,
             },
             engine: engine::Parts {
                 snapshot: Arc::clone(&snapshot),

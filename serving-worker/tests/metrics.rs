@@ -23,10 +23,12 @@ async fn the_board_draws_what_is_there_and_labels_are_bounded() {
     let address = scheduler.start().await;
     let digest = scheduler.put(&ensemble("", 1));
     let dir = tempfile::tempdir().unwrap();
-    // A broker that is not there: its numbers are, and answers do not wait for it.
+    // A broker and a collector that are not there: their numbers are, and answers do not wait for them.
     let broker = "mqtt://127.0.0.1:1".parse().unwrap();
     let place = Place { broker, site: "home".to_owned(), device: "pi".to_owned() };
-    let worker = Worker::start_with(Config { mqtt: Some(place), ..config(dir.path()) }).await;
+    let traces = traces::Settings::new("http://127.0.0.1:1", ("", ""), false).ok();
+    let told = Config { mqtt: Some(place), traces, ..config(dir.path()) };
+    let worker = Worker::start_with(told).await;
     let mut node = worker.node(&address).await;
     node.serve(order(1, 1, &digest)).await;
     let mut app = worker.app().await;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use client::{Admin, ClientError, Predictor};
-use proto::v1;
+use proto::{trace::Context, v1};
 use tokio::runtime::{Builder, Runtime};
 
 /// One client with one connection, to be used from one thread.
@@ -25,6 +25,12 @@ impl App {
         let runtime = runtime();
         let predictor = runtime.block_on(Predictor::connect(address))?;
         Ok(Self { runtime, predictor })
+    }
+
+    /// The same app, whose questions belong to a trace.
+    #[must_use]
+    pub fn in_trace(self, context: Context) -> Self {
+        Self { predictor: self.predictor.in_trace(context), ..self }
     }
 
     /// One sample, one answer.

@@ -5,6 +5,7 @@
 //! outlives it.
 
 pub mod app;
+pub mod collector;
 pub mod command;
 pub mod data;
 pub mod mosquitto;
@@ -17,6 +18,7 @@ pub mod task;
 pub mod wait;
 
 pub use app::{App, StopOnDrop, admin};
+pub use collector::Collector;
 pub use command::{Outcome, program};
 pub use data::{Blobs, Row, Table};
 pub use mosquitto::Mosquitto;

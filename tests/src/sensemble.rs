@@ -31,6 +31,8 @@ pub struct Sensemble {
     mark: String,
     children: Vec<(String, Child)>,
     scheduler: String,
+    /// What every process of the story is told in its environment.
+    environment: Vec<(String, String)>,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -45,7 +47,13 @@ impl Sensemble {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = TempDir::with_prefix("sensemble-story-").expect("a folder for the story");
         let mark = folder.path().display().to_string();
-        Self { folder, mark, children: Vec::new(), scheduler: String::new(), _turn: turn }
+        let (children, environment) = (Vec::new(), Vec::new());
+        Self { folder, mark, children, scheduler: String::new(), environment, _turn: turn }
+    }
+
+    /// Tells every process that is started from now on so, in its environment.
+    pub fn tell(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
     }
 
     /// A scheduler and one node with the name `device`, each started by itself.
@@ -202,6 +210,7 @@ impl Sensemble {
     fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(program());
         command.args(words).env(MARK, &self.mark).current_dir(self.folder.path());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         for name in ["SENSEMBLE_BIN", "SENSEMBLE_SKIPPED", "SENSEMBLE_DATA"] {
             command.env_remove(name);
         }

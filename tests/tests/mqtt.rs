@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use stories::{Blobs, Mosquitto, Sensemble, Sensor, Task, admin, until};
+use stories::{Blobs, Collector, Mosquitto, Sensemble, Sensor, Task, admin, until};
 
 const TASK: Task<'static> = Task {
     name: "kitchen",
@@ -304,5 +304,84 @@ fn streams_of_raw_samples_become_windows_and_are_answered() {
     assert_eq!(sensor.until_answered("whole")["class"], "fast");
     let error = sensor.until_heard("walk/error", |it| Some(it.said.clone()));
     assert_eq!(error["id"], "short", "{error}");
+    let _left_behind = fs::remove_dir_all(&folder);
+}
+
+#[test]
+fn a_trace_goes_on_through_the_broker() {
+    use rumqttc::v5::{
+        Client, Event, Incoming, MqttOptions,
+        mqttbytes::{QoS, v5::PublishProperties},
+    };
+    let folder = folder("mqtt-trace");
+    let Some(broker) = Mosquitto::start("mqtt-trace", &folder) else { return };
+    let collector = Collector::start();
+    let url = (broker.url(), collector.url());
+    let sensemble = Sensemble::up(&["--mqtt", &url.0, "--otlp-endpoint", &url.1]);
+    let _said = TASK.train(&sensemble);
+    let old = Sensor::connect(broker.port(), "sensor", &["sensemble/#", "homeassistant/#"]);
+    old.until_heard("_select_class/config", |it| it.said.is_object().then_some(()));
+
+    let mut options = MqttOptions::new("tracer", "127.0.0.1", broker.port());
+    options.set_keep_alive(Duration::from_secs(5));
+    let (client, mut connection) = Client::new(options, 16);
+    let topic = "sensemble/home/kitchen/prediction";
+    client.subscribe(topic, QoS::AtLeastOnce).expect("the connection lives");
+    let features = &TASK.blobs.table().rows[0].features;
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let mut answered = Vec::new();
+    for event in connection.iter() {
+        match event.expect("the broker lives") {
+            Event::Incoming(Incoming::SubAck(_)) => {
+                for (id, said) in [("nonsense", "00-nonsense"), ("traced", parent)] {
+                    let property = |name: &str, it: &str| (name.to_owned(), it.to_owned());
+                    let user_properties =
+                        vec![property("traceparent", said), property("tracestate", "a=b")];
+                    let properties =
+                        PublishProperties { user_properties, ..PublishProperties::default() };
+                    let payload = json!({ "features": features, "id": id }).to_string();
+                    client
+                        .publish_with_properties(
+                            SAMPLE,
+                            QoS::AtLeastOnce,
+                            false,
+                            payload,
+                            properties,
+                        )
+                        .expect("the connection lives");
+                }
+            }
+            Event::Incoming(Incoming::Publish(publish)) => {
+                let said: Value = serde_json::from_slice(&publish.payload).expect("JSON");
+                let properties = publish.properties.unwrap_or_default().user_properties;
+                answered.push((said, properties));
+                if answered.len() == 2 {
+                    break;
+                }
+            }
+            Event::Incoming(_) | Event::Outgoing(_) => {}
+        }
+    }
+    let [(nonsense, none), (traced, along)] = &*answered else { panic!("{answered:?}") };
+    assert_eq!((&nonsense["id"], &traced["id"]), (&json!("nonsense"), &json!("traced")));
+    assert_eq!(none.len(), 0, "what is no trace is not handed on");
+    let [(name, context), (_, state)] = &**along else { panic!("{along:?}") };
+    assert_eq!((&**name, &**state), ("traceparent", "a=b"));
+    assert_eq!(context[..36], parent[..36], "the same trace");
+    assert_ne!(context[36..], parent[36..], "and the part of it that answered");
+    let trace = u128::from_str_radix(&parent[3..35], 16).expect("digits").to_be_bytes();
+    let told = until("the trace to be told of", THROUGH_MAX, || {
+        let told = collector.trace(&trace);
+        let whole = told.iter().any(|it| it.span.name == "receipt") && 4 <= told.len();
+        if whole { Ok(told) } else { Err(told) }
+    });
+    let id = |span: &[u8]| span.iter().fold(String::new(), |text, it| format!("{text}{it:02x}"));
+    let process = told.iter().find(|it| it.span.kind == 5).expect("who took the message");
+    assert_eq!(id(&process.span.parent_span_id), parent[36..52]);
+    assert_eq!(id(&process.span.span_id), context[36..52]);
+    assert_eq!(process.attributes()["messaging.system"], "mqtt");
+    let parts = told.iter().filter(|it| it.span.parent_span_id == process.span.span_id);
+    assert_eq!(parts.count(), told.len() - 1, "all the rest is part of it: {told:?}");
+    drop(sensemble);
     let _left_behind = fs::remove_dir_all(&folder);
 }

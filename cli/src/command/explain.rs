@@ -77,6 +77,7 @@ fn as_json(id: &str, reply: &v1::ExplainReply) -> Value {
         "coverage": (!reply.set.is_empty()).then_some(reply.coverage),
         "corrected": (!reply.corrected.is_empty()).then_some(&reply.corrected),
         "replay": reply.replay.as_ref().map(replay),
+        "trace_id": (!reply.trace_id.is_empty()).then(|| runtime::secret::hex(&reply.trace_id)),
     })
 }
 
@@ -124,6 +125,10 @@ fn print(reply: &v1::ExplainReply) -> std::io::Result<()> {
         let set = output::list(&reply.set_classes);
         let coverage = output::percent(reply.coverage);
         output::line(format_args!("one of {set} in {coverage} of such answers"))?;
+    }
+    if !reply.trace_id.is_empty() {
+        let id = runtime::secret::hex(&reply.trace_id);
+        output::line(format_args!("it belonged to trace {id}"))?;
     }
     if !reply.corrected.is_empty() {
         output::line(format_args!("a user said that it was {}", reply.corrected))?;

@@ -10,7 +10,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::{
-    command::{Call, found},
+    command::{
+        Call, found,
+        trace::{Trace, TraceOptions},
+    },
     failure::{Doing as _, Failure, Outcome},
     output,
     samples::{SampleReader, Wanted},
@@ -41,16 +44,31 @@ pub(crate) struct Options {
     /// The serving worker to ask, as host:port; found through the scheduler when absent.
     #[arg(long, value_name = "ADDRESS")]
     address: Option<String>,
+    #[command(flatten)]
+    trace: TraceOptions,
 }
 
-/// Asks and prints.
+/// Asks and prints, and says what became of it to whoever collects traces.
 pub(crate) async fn run(options: Options, call: &Call) -> Result<Outcome, Failure> {
+    let trace = Trace::begin(&options.trace)?;
+    let outcome = ask(&options, trace.as_ref(), call).await;
+    if let Some(trace) = trace {
+        trace.end("sensemble.v1.Serving", "PredictStream", &outcome).await;
+    }
+    outcome
+}
+
+async fn ask(options: &Options, trace: Option<&Trace>, call: &Call) -> Result<Outcome, Failure> {
     let doing = || format!("{} was not answered", options.input.display());
     let admin = call.admin().await.doing(doing)?;
     let task = admin.task(&options.task).await.doing(doing)?;
     let predictor = match &options.address {
         Some(address) => Predictor::connect(address).await.doing(doing)?,
         None => found::serving(&admin, &task.name).await.doing(doing)?.predictor,
+    };
+    let predictor = match trace {
+        Some(trace) => predictor.in_trace(trace.context()),
+        None => predictor,
     };
     let columns = Columns { picked: options.picked.clone(), ..Columns::default() };
     let wanted = Wanted::of(&task, columns).doing(doing)?;

@@ -48,6 +48,8 @@ pub(crate) struct Options {
     insecure: bool,
     #[command(flatten)]
     broker: super::broker::BrokerAddress,
+    #[command(flatten)]
+    collector: super::collector::Collector,
     /// End when standard input ends.
     #[arg(long, hide = true)]
     parent_pipe: bool,
@@ -66,6 +68,7 @@ pub(crate) async fn run(options: Options, scheduler: String) -> Result<Exit, Fai
             Failure::usage("this machine has no host name").hint("give it one with --device")
         })?,
     };
+    let collector = options.collector.settings(options.insecure)?;
     let mqtt = options.broker.place(&options.site, &device, options.insecure)?;
     let config = node::Config {
         device,
@@ -80,6 +83,10 @@ pub(crate) async fn run(options: Options, scheduler: String) -> Result<Exit, Fai
         memory_bytes: options.memory_bytes,
         insecure: options.insecure,
         mqtt: mqtt.map(|(url, place)| node::config::Mqtt { url, told: place.told() }),
+        traces: collector.map(|settings| node::config::Traces {
+            environment: options.collector.environment(),
+            told: settings.told(),
+        }),
         program: std::env::current_exe().doing(|| "cannot find this program".to_owned())?,
     };
     let drain = super::drain(options.parent_pipe)?;

@@ -35,6 +35,8 @@ pub(crate) struct Options {
     /// Accept plaintext from other machines: the network is yours alone.
     #[arg(long, env = "SENSEMBLE_INSECURE", value_parser = FalseyValueParser::new())]
     insecure: bool,
+    #[command(flatten)]
+    collector: super::collector::Collector,
     /// End when standard input ends.
     #[arg(long, hide = true)]
     parent_pipe: bool,
@@ -42,7 +44,16 @@ pub(crate) struct Options {
 
 /// Runs it until it is told to stop.
 pub(crate) async fn run(options: Options) -> Result<Exit, Failure> {
-    let Options { data_dir, listen, site, heartbeat_ms, lease_ms, insecure, parent_pipe } = options;
+    let Options {
+        data_dir,
+        listen,
+        site,
+        heartbeat_ms,
+        lease_ms,
+        insecure,
+        collector,
+        parent_pipe,
+    } = options;
     if lease_ms / 2 <= heartbeat_ms {
         return Err(Failure::usage(format!(
             "--heartbeat-ms {heartbeat_ms} must be less than half of --lease-ms {lease_ms}, \
@@ -56,6 +67,7 @@ pub(crate) async fn run(options: Options) -> Result<Exit, Failure> {
         site,
         heartbeat: Duration::from_millis(heartbeat_ms),
         lease: Duration::from_millis(lease_ms),
+        traces: collector.settings(insecure)?,
     };
     let drain = super::drain(parent_pipe)?;
     scheduler::run(config, drain).await.doing(|| "the scheduler stopped".to_owned())

@@ -43,6 +43,8 @@ pub(crate) struct Options {
     grace_ms: u64,
     #[command(flatten)]
     broker: super::broker::BrokerAddress,
+    #[command(flatten)]
+    collector: super::collector::Collector,
     /// The place with its own network that it stands in.
     #[arg(long, env = "SENSEMBLE_SITE", default_value = "home")]
     site: String,
@@ -68,6 +70,8 @@ pub(crate) async fn run(options: Options) -> Result<Exit, Failure> {
         orphan_wait: Duration::from_secs(options.orphan_wait_s),
         grace: Duration::from_millis(options.grace_ms),
         mqtt: mqtt.map(|(_, place)| place),
+        traces: options.collector.settings(options.insecure)?,
+        device: options.device,
     };
     let drain = super::drain(false)?;
     serving_worker::run(config, drain).await.doing(|| "the serving worker stopped".to_owned())

@@ -63,8 +63,8 @@ pub(super) struct Role {
     /// What it is told at every start.
     pub(super) words: Vec<OsString>,
     pub(super) insecure: bool,
-    /// The broker that it is told of, in its environment.
-    pub(super) mqtt: Option<String>,
+    /// What it is told in its environment: the broker and the collector, if there are any.
+    pub(super) environment: Vec<(String, String)>,
     pub(super) log: Log,
     /// How long it may take to drain.
     pub(super) stop_max: Duration,
@@ -184,7 +184,7 @@ async fn once(role: &Role, more: Vec<OsString>, stop: &Drain) -> io::Result<Opti
     let mut command = Command::new(&role.program);
     command
         .args(&role.words)
-        .envs(role.mqtt.iter().map(|url| ("SENSEMBLE_MQTT", url)))
+        .envs(role.environment.iter().map(|(name, value)| (name, value)))
         .args(more)
         .arg("--parent-pipe")
         .stdin(Stdio::piped())
@@ -248,7 +248,7 @@ mod tests {
             program,
             words: vec!["thing".into()],
             insecure: false,
-            mqtt: None,
+            environment: Vec::new(),
             log: Log::new(folder, "thing"),
             stop_max: Duration::from_secs(5),
         }

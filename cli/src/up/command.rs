@@ -38,6 +38,8 @@ pub(crate) struct Options {
     insecure: bool,
     #[command(flatten)]
     broker: crate::process::broker::BrokerAddress,
+    #[command(flatten)]
+    collector: crate::process::collector::Collector,
     /// End when standard input ends.
     #[arg(long, hide = true)]
     parent_pipe: bool,
@@ -46,9 +48,11 @@ pub(crate) struct Options {
 /// Runs everything until told to stop, and prints `ready` once it answers.
 #[expect(clippy::print_stdout, reason = "`ready` is what scripts wait for")]
 pub(crate) async fn run(options: Options, drain: Drain) -> Result<Exit, Failure> {
-    let Options { data_dir, listen, site, lab, insecure, broker, parent_pipe } = options;
+    let Options { data_dir, listen, site, lab, insecure, broker, collector, parent_pipe } = options;
     // Said here rather than by each node later, when it is wrong.
     let mqtt = broker.place(&site, "any", insecure)?.map(|(url, _)| url);
+    let _understood = collector.settings(insecure)?;
+    let traces = collector.environment();
     let lab = match lab {
         None => None,
         Some(None) => Some(Fleet::paper_here()),
@@ -58,7 +62,7 @@ pub(crate) async fn run(options: Options, drain: Drain) -> Result<Exit, Failure>
         }
     };
     let program = std::env::current_exe().doing(|| "cannot find this program".to_owned())?;
-    let config = Config { data_dir, listen, insecure, site, mqtt, program, lab };
+    let config = Config { data_dir, listen, insecure, site, mqtt, traces, program, lab };
     let drain = if parent_pipe { drain.with_parent() } else { drain };
     let run = super::run(config, drain, |addresses| {
         let shown = serde_json::to_string(addresses).unwrap_or_default();

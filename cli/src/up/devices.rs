@@ -183,12 +183,13 @@ impl Plan {
             tell("--cpu-cores", format!("{cores:.3}").into());
             tell("--memory-bytes", memory_bytes.to_string().into());
         }
+        let mqtt = config.mqtt.iter().map(|url| ("SENSEMBLE_MQTT".to_owned(), url.clone()));
         let role = Role {
             name: format!("node {}", self.name),
             program: config.program.clone(),
             words,
             insecure: config.insecure,
-            mqtt: config.mqtt.clone(),
+            environment: mqtt.chain(config.traces.iter().cloned()).collect(),
             log: Log::new(&config.data_dir.join("logs"), &format!("node-{}", self.name)),
             stop_max: NODES_STOP_MAX,
         };

@@ -25,6 +25,11 @@ async fn page(State(services): State<Services>) -> impl IntoResponse {
     services.write_tasks(&mut page);
     services.write_deeds(&mut page);
     services.calls.write(&mut page);
+    if let Some(tracer) = &services.tracer {
+        for (name, help, value) in tracer.counts().all() {
+            page.single(name, "counter", help, value);
+        }
+    }
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], page.text())
 }
 

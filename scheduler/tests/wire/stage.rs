@@ -66,6 +66,7 @@ impl Stage {
             site: "home".to_owned(),
             heartbeat: HEARTBEAT,
             lease,
+            traces: None,
         };
         let running = runtime::spawn::named("scheduler", scheduler::run(config, drain.clone()));
         let address = until("the scheduler's address", || async {
@@ -321,6 +322,7 @@ pub(crate) fn correction(id: u8, label: &str, at_ms: u64) -> v1::Correction {
         revision: 1,
         at_ms,
         features: proto::parse::pack(&[f32::from(id), 1.0]),
+        traceparent: String::new(),
     }
 }
 

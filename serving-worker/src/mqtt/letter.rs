@@ -16,6 +16,15 @@ pub(super) struct Letter {
     pub(super) retain: bool,
     /// The message that it answers.
     pub(super) answers: Option<Number>,
+    /// What is said beside the payload: where in a trace it stands.
+    pub(super) properties: Vec<(String, String)>,
+}
+
+impl Letter {
+    pub(super) fn new(topic: impl Into<String>, payload: String, retain: bool) -> Self {
+        let (topic, properties) = (topic.into(), Vec::new());
+        Self { topic, payload, retain, answers: None, properties }
+    }
 }
 
 /// What is echoed of a message.
@@ -69,7 +78,7 @@ pub(super) fn prediction(
     if let Some(row) = row {
         said["row"] = json!(row);
     }
-    Letter { topic: topic.to_owned(), payload: said.to_string(), retain: false, answers: None }
+    Letter::new(topic, said.to_string(), false)
 }
 
 /// What could not be done, and why.
@@ -81,7 +90,7 @@ pub(super) fn error(topic: String, device: &str, about: &str, echo: &Echo, text:
     if let Some(stream) = &echo.stream {
         said["stream"] = json!(stream);
     }
-    Letter { topic, payload: said.to_string(), retain: false, answers: None }
+    Letter::new(topic, said.to_string(), false)
 }
 
 /// Where things are of a task, for [`announcements`].
@@ -150,7 +159,7 @@ pub(super) fn announcements(places: &Places<'_>, classes: Option<&[String]>) -> 
         let gone = classes.is_none();
         let payload = if gone { String::new() } else { config.to_string() };
         let topic = format!("homeassistant/{kind}/{node}/{object}/config");
-        Letter { topic, payload, retain: true, answers: None }
+        Letter::new(topic, payload, true)
     });
     letters.filter(|letter| letter.payload.len() <= ANNOUNCEMENT_BYTES_MAX).collect()
 }

@@ -12,8 +12,8 @@ use rumqttc::{
         mqttbytes::{
             QoS,
             v5::{
-                Filter, LastWill, PubAck, PubAckReason, Publish, RetainForwardRule,
-                SubscribeReasonCode,
+                Filter, LastWill, PubAck, PubAckReason, Publish, PublishProperties,
+                RetainForwardRule, SubscribeReasonCode,
             },
         },
     },
@@ -21,6 +21,7 @@ use rumqttc::{
 use tokio::sync::mpsc;
 
 use super::{Place, ledger::MESSAGES_MAX, letter::Letter, payload::PAYLOAD_BYTES_MAX};
+use crate::relay::Escort;
 
 /// Answers on their way to the broker and not confirmed yet.
 pub(super) const LETTERS_MAX: usize = 64;
@@ -47,6 +48,8 @@ pub(super) struct Message {
     pub(super) topic: Bytes,
     pub(super) payload: Bytes,
     pub(super) content_type: Option<String>,
+    /// What it says beside its payload: where in a trace it comes from.
+    pub(super) escort: Option<Box<Escort>>,
 }
 
 /// What happens on a line.
@@ -134,8 +137,11 @@ fn incoming(packet: Incoming) -> Option<News> {
         Incoming::Publish(publish) => {
             let Publish { qos, retain, topic, pkid, payload, properties, .. } = publish;
             let packet = if qos == QoS::AtMostOnce { 0 } else { pkid };
-            let content_type = properties.and_then(|it| it.content_type);
-            Some(News::Came(Message { packet, retained: retain, topic, payload, content_type }))
+            let properties = properties.unwrap_or_default();
+            let (content_type, said) = (properties.content_type, properties.user_properties);
+            let escort = (!said.is_empty()).then(|| Box::new(Escort::of_properties(&said)));
+            let retained = retain;
+            Some(News::Came(Message { packet, retained, topic, payload, content_type, escort }))
         }
         Incoming::PubAck(PubAck { pkid, reason, .. }) => {
             let taken =
@@ -164,8 +170,21 @@ fn incoming(packet: Incoming) -> Option<News> {
 impl Mouth {
     /// Says `letter`, to be confirmed.
     pub(super) fn say(&self, letter: &Letter) -> Result<(), Stuck> {
-        let Letter { topic, payload, retain, answers: _ } = letter;
-        let said = self.0.try_publish(topic.as_str(), QoS::AtLeastOnce, *retain, payload.clone());
+        let Letter { topic, payload, retain, answers: _, properties } = letter;
+        let (topic, payload) = (topic.as_str(), payload.clone());
+        let said = if properties.is_empty() {
+            self.0.try_publish(topic, QoS::AtLeastOnce, *retain, payload)
+        } else {
+            let user_properties = properties.clone();
+            let properties = PublishProperties { user_properties, ..PublishProperties::default() };
+            self.0.try_publish_with_properties(
+                topic,
+                QoS::AtLeastOnce,
+                *retain,
+                payload,
+                properties,
+            )
+        };
         said.map_err(|_| Stuck)
     }
 

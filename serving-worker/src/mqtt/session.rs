@@ -34,6 +34,7 @@ use crate::{
     error::{CorrectError, PredictError},
     relay::Escort,
     served::Served,
+    traced::Call,
 };
 
 /// The first and the longest wait before a line is tried again.
@@ -328,7 +329,7 @@ impl Session {
 
     fn status(&self, state: &str) -> Letter {
         let topic = self.topics.status().to_owned();
-        Letter { topic, payload: state.to_owned(), retain: true, answers: None }
+        Letter::new(topic, state.to_owned(), true)
     }
 
     /// Listens to what is served now, and tells Home Assistant of it.
@@ -386,7 +387,8 @@ impl Session {
     /// Takes a message, or leaves it with the broker when there is no room: then those behind it, too,
     /// so that their order holds.
     fn take(&mut self, message: Message) {
-        let Message { packet, retained, topic, payload, content_type } = message;
+        let Message { packet, retained, topic, payload, content_type, escort } = message;
+        let escort = escort.map(|it| *it).unwrap_or_default();
         if self.left && packet != 0 {
             return;
         }
@@ -421,7 +423,7 @@ impl Session {
                 let mut echo = Echo { id: None, stream };
                 match self.rows(&task, &mut echo, &payload, content_type.as_deref()) {
                     Ok(None) => self.ledger.worked(number, 0),
-                    Ok(Some(rows)) => self.predict(number, task, echo, rows),
+                    Ok(Some(rows)) => self.predict(number, task, echo, rows, escort),
                     Err(trouble) => self.refuse(number, &task, "sample", &echo, &trouble),
                 }
             }
@@ -431,7 +433,7 @@ impl Session {
                     Ok(payload::Correction { prediction_id, label }) => {
                         // What is not hexadecimal is no id of 16 bytes either, and is refused as that.
                         let id = runtime::secret::unhex(&prediction_id).unwrap_or_default();
-                        self.correct(number, task, "correction", id, label);
+                        self.correct(number, task, "correction", (id, label), escort);
                     }
                     // Everybody at the site has heard it; those who serve the task say what is wrong.
                     Err(_) if !self.serves(&task) => self.ledger.worked(number, 0),
@@ -442,7 +444,7 @@ impl Session {
             }
             Some(About::Button { task, button }) => {
                 self.counts.corrections.fetch_add(1, Relaxed);
-                self.press(number, task, button, &payload);
+                self.press(number, task, button, &payload, escort);
             }
         }
     }
@@ -516,17 +518,29 @@ impl Session {
         task: String,
         echo: Echo,
         (width, values): (usize, Vec<f32>),
+        escort: Escort,
     ) {
         let (desk, counts) = (Arc::clone(&self.desk), Arc::clone(&self.counts));
         let place = Arc::clone(&self.place);
         let (prediction, error) = (self.topics.prediction(&task), self.topics.error(&task));
+        let (escort, opened) = desk.open(escort, Call::Mqtt("sample"), Instant::now());
         self.working.push_back(Box::pin(async move {
-            match answers(&desk, &task, width, values).await {
+            let answered = answers(&desk, &task, width, values, &escort).await;
+            let properties = escort.properties();
+            match opened.mqtt(answered) {
                 Ok(replies) => {
                     let many = 1 < replies.len();
                     let letters = replies.iter().enumerate().map(|(row, reply)| {
                         let row = many.then_some(row);
-                        letter::prediction(&prediction, &task, &place.device, &echo, row, reply)
+                        let letter = letter::prediction(
+                            &prediction,
+                            &task,
+                            &place.device,
+                            &echo,
+                            row,
+                            reply,
+                        );
+                        Letter { properties: properties.clone(), ..letter }
                     });
                     let letters: Vec<Letter> = letters.collect();
                     counts
@@ -541,6 +555,7 @@ impl Session {
                     counts.errors.fetch_add(1, Relaxed);
                     let text = Report(&trouble).to_string();
                     let letter = letter::error(error, &place.device, "sample", &echo, &text);
+                    let letter = Letter { properties, ..letter };
                     Done { number, letters: vec![letter], last: None }
                 }
             }
@@ -552,22 +567,25 @@ impl Session {
         number: Number,
         task: String,
         about: &'static str,
-        prediction_id: Vec<u8>,
-        label: String,
+        (prediction_id, label): (Vec<u8>, String),
+        escort: Escort,
     ) {
         let (corrections, counts) = (Arc::clone(&self.corrections), Arc::clone(&self.counts));
         let (desk, place) = (Arc::clone(&self.desk), Arc::clone(&self.place));
         let (error, serves) = (self.topics.error(&task), self.serves(&task));
+        let (escort, opened) = desk.open(escort, Call::Mqtt(about), Instant::now());
         self.working.push_back(Box::pin(async move {
-            let taken = corrected(&desk, &corrections, prediction_id, label).await;
-            let letters = match taken {
+            let taken = corrected(&desk, &corrections, (prediction_id, label), &escort).await;
+            let letters = match opened.mqtt(taken) {
                 Ok(()) => Vec::new(),
                 // Whoever gave the answer takes the correction; we have only heard it, too.
                 Err(CorrectError::Unknown) if !serves => Vec::new(),
                 Err(trouble) => {
                     counts.errors.fetch_add(1, Relaxed);
                     let text = Report(&trouble).to_string();
-                    vec![letter::error(error, &place.device, about, &Echo::default(), &text)]
+                    let letter =
+                        letter::error(error, &place.device, about, &Echo::default(), &text);
+                    vec![Letter { properties: escort.properties(), ..letter }]
                 }
             };
             Done { number, letters, last: None }
@@ -575,7 +593,14 @@ impl Session {
     }
 
     /// A button was pressed or a class chosen.
-    fn press(&mut self, number: Number, task: String, button: Button, payload: &[u8]) {
+    fn press(
+        &mut self,
+        number: Number,
+        task: String,
+        button: Button,
+        payload: &[u8],
+        escort: Escort,
+    ) {
         let Some(last) = self.last.get_mut(&task) else {
             let trouble = Trouble::NoAnswer { task: task.clone() };
             return self.refuse(number, &task, button.name(), &Echo::default(), &trouble);
@@ -583,7 +608,7 @@ impl Session {
         match button {
             Button::Right => {
                 let Last { prediction_id, class, .. } = last.clone();
-                self.correct(number, task, button.name(), prediction_id, class);
+                self.correct(number, task, button.name(), (prediction_id, class), escort);
             }
             Button::Wrong => {
                 // What it should have been is said next; answers that are given until then do not
@@ -602,7 +627,7 @@ impl Session {
                     return self.refuse(number, &task, button.name(), &Echo::default(), &trouble);
                 }
                 last.wrong = None;
-                self.correct(number, task, button.name(), id, label);
+                self.correct(number, task, button.name(), (id, label), escort);
             }
         }
     }
@@ -647,6 +672,7 @@ async fn answers(
     task: &str,
     width: usize,
     values: Vec<f32>,
+    escort: &Escort,
 ) -> Result<Vec<v1::PredictReply>, Trouble> {
     let mut backoff = Backoff::new(AGAIN.1, AGAIN.1 * 32);
     let width = u32::try_from(width).unwrap_or(u32::MAX);
@@ -659,7 +685,7 @@ async fn answers(
             ..v1::PredictBatchRequest::default()
         };
         let terms = Terms::new(Instant::now(), None);
-        match desk.predict_batch(request, terms, &Escort::default()).await {
+        match desk.predict_batch(request, terms, escort).await {
             Ok(reply) => return Ok(reply.answers),
             Err(error) if again == 0 || error.retry().is_none() => return Err(error.into()),
             Err(_) => {}
@@ -674,8 +700,8 @@ async fn answers(
 async fn corrected(
     desk: &Desk,
     corrections: &Corrections,
-    prediction_id: Vec<u8>,
-    label: String,
+    (prediction_id, label): (Vec<u8>, String),
+    escort: &Escort,
 ) -> Result<(), CorrectError> {
     let mut backoff = Backoff::new(AGAIN.1, AGAIN.1 * 32);
     for again in (0..AGAIN.0).rev() {
@@ -686,7 +712,7 @@ async fn corrected(
         let taken = {
             let admitted = desk.admit_in_turn().await;
             let _admitted = admitted.map_err(|full| CorrectError::Busy(Box::new(full)))?;
-            corrections.correct(request).await
+            corrections.correct(request, escort).await
         };
         match taken {
             Ok(_) => return Ok(()),

@@ -101,10 +101,7 @@ pub(super) fn statistics(served: &Served) -> ModelStatistics {
         name: served.wanted.task.clone(),
         version: served.wanted.revision.to_string(),
         last_inference: requests.last_ms.load(Relaxed),
-        inference_count: [Stage::Gate, Stage::Vote]
-            .map(|it| meter.totals(it).answers())
-            .iter()
-            .sum(),
+        inference_count: [Stage::Gate, Stage::Vote].map(|it| meter.totals(it).count()).iter().sum(),
         execution_count: count,
         inference_stats: Some(InferStatistics {
             success: of(count, queue_ns.saturating_add(compute_ns)),

@@ -13,7 +13,12 @@ use super::{
     outputs,
     request::parse,
 };
-use crate::{answer::Desk, deadline, relay::Escort};
+use crate::{
+    answer::Desk,
+    deadline,
+    relay::Escort,
+    traced::{Call, INFERENCE},
+};
 
 /// Turns messages into questions and answers into messages; nothing else.
 #[derive(Clone, Debug)]
@@ -76,11 +81,17 @@ impl GrpcInferenceService for OpenGrpc {
         let since = Instant::now();
         let deadline = deadline::of_call(request.metadata(), since);
         let escort = Escort::of(request.metadata());
+        let (escort, opened) = self.desk.open(escort, Call::Grpc(INFERENCE, "ModelInfer"), since);
         let message = request.into_inner();
         let model_name = message.model_name.clone();
-        let (mut asked, raw) =
-            parse(message).map_err(|error| refused(&self.desk, &model_name, error))?;
-        let answered = infer(&self.desk, &mut asked, since, deadline, &escort).await?;
+        let parsed = parse(message).map_err(|error| refused(&self.desk, &model_name, error));
+        let (asked, raw, answered) = match parsed {
+            Ok((mut asked, raw)) => {
+                let answered = infer(&self.desk, &mut asked, since, deadline, &escort).await;
+                (asked, raw, opened.grpc(answered.map_err(Status::from))?)
+            }
+            Err(error) => return opened.grpc(Err(error.into())),
+        };
         let mut response = wire::ModelInferResponse {
             model_name,
             model_version: answered.revision.to_string(),

@@ -28,6 +28,7 @@ use crate::{
     refused::Refused,
     relay::Escort,
     served::Served,
+    traced::Call,
 };
 
 #[derive(Clone, Debug)]
@@ -186,6 +187,8 @@ async fn inferred(
         .await?
         .map_err(|error| refused(&desk, &model, error))?;
     let escort = Escort::of_headers(&headers);
-    let answered = infer(&desk, &mut asked, since, None, &escort).await?;
+    let (escort, opened) = desk.open(escort, Call::Http("/v2/models/{model}/infer"), since);
+    let answered = infer(&desk, &mut asked, since, None, &escort).await;
+    let answered = opened.http(answered.map_err(Refused::from))?;
     Ok(reply::inferred(&asked, &answered, &binary))
 }

@@ -234,6 +234,8 @@ pub fn config(dir: &Path) -> Config {
         orphan_wait: Duration::from_secs(60),
         grace: Duration::ZERO,
         mqtt: None,
+        device: "pi".to_owned(),
+        traces: None,
     }
 }
 
