@@ -129,6 +129,15 @@ impl Sensemble {
     ///
     /// When it does not come.
     pub fn start_node(&mut self, device: &str) -> Value {
+        self.start_node_with(device, &[])
+    }
+
+    /// As [`Sensemble::start_node`], with more words.
+    ///
+    /// # Panics
+    ///
+    /// When it does not come.
+    pub fn start_node_with(&mut self, device: &str, more: &[&str]) -> Value {
         let data = self.path(device);
         let addresses = data.join("addresses.json");
         let _there_was_none = fs::remove_file(&addresses);
@@ -150,7 +159,7 @@ impl Sensemble {
             "--metrics",
             any,
         ];
-        self.start(device, &words);
+        self.start(device, &[&words, more].concat());
         until("the node's addresses", START_MAX, || {
             self.assert_running(device);
             json_file(&addresses)

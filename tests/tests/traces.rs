@@ -27,7 +27,9 @@ const TASK: Task<'static> = Task {
         shift: 0.0,
         mirrored: false,
     },
-    policy: "train = { families = [\"ridge\", \"forest\", \"knn\"] }\n\
+    // At one device and no other, however fast they find each other.
+    policy: "latency = { site = \"a\" }\nplace = { on_site = true }\n\
+             train = { families = [\"ridge\", \"forest\", \"knn\"] }\n\
              adapt = { after_corrections = 0 }",
 };
 /// What was said arrives within this, on a busy machine.
@@ -45,7 +47,8 @@ fn two_devices(collector: &Collector, sampler: &str) -> (Sensemble, Value, Strin
     sensemble.tell("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url());
     sensemble.tell("OTEL_TRACES_SAMPLER", sampler);
     sensemble.start_scheduler("127.0.0.1:0");
-    let nodes = ["pi-a", "pi-b"].map(|device| sensemble.start_node(device));
+    let sites = [("pi-a", "a"), ("pi-b", "b")];
+    let nodes = sites.map(|(device, site)| sensemble.start_node_with(device, &["--site", site]));
     let _said = TASK.train(&sensemble);
     let serving = sensemble.serving_address(TASK.name);
     let other = nodes.into_iter().find(|it| it["grpc"] != serving.as_str());

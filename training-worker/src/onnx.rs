@@ -1,6 +1,6 @@
 //! ONNX: a classifier that was fitted elsewhere becomes a member like ours.
 //!
-//! Bytes → [`file`] (what the file says) → [`graph`] (what each value is of the sample) → a
+//! Bytes → [`file`] (what the file says) → `graph` (what each value is of the sample) → a
 //! preparation and a [`models::Model`]: plain arrays. Nothing of ONNX is left when a sample is
 //! answered, so kernels, early end and costs are those of every member. What cannot be
 //! held exactly is refused, with the operator and the node (docs/decisions/0029).
