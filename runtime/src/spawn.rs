@@ -1,6 +1,6 @@
 //! Tasks with a name and an owner.
 
-use std::{future::Future, io, thread};
+use std::{future::Future, thread};
 
 use rustix::process::{getpriority_process, setpriority_process};
 use tokio::{sync::oneshot, task::JoinHandle};
@@ -28,28 +28,15 @@ pub async fn behind<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
     let (done, result) = oneshot::channel();
-    // Nobody may be waiting any more.
-    let work = move || drop(done.send(work()));
-    thread_behind(name, work).ok()?;
-    result.await.ok()
-}
-
-/// A thread behind all others, which [`behind`] is one of, for work that does not end soon.
-///
-/// # Errors
-///
-/// Those of the operating system when it has no thread to give.
-pub fn thread_behind<T: Send + 'static>(
-    name: &str,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> io::Result<thread::JoinHandle<T>> {
     let behind = move || {
         // On Linux a priority is a thread's. Without it the work is done all the same.
         let now = getpriority_process(None).unwrap_or(0);
         let _as_before = setpriority_process(None, (now + NICE).min(NICE_MAX));
-        work()
+        // Nobody may be waiting any more.
+        let _nobody = done.send(work());
     };
-    thread::Builder::new().name(name.to_owned()).spawn(behind)
+    thread::Builder::new().name(name.to_owned()).spawn(behind).ok()?;
+    result.await.ok()
 }
 
 #[cfg(test)]

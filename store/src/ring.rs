@@ -16,7 +16,7 @@
 mod segments;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     io,
     path::PathBuf,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
@@ -31,8 +31,11 @@ pub type Key = [u8; 16];
 
 /// How long records may wait for others, to be written together.
 const GATHER: Duration = Duration::from_millis(2);
-/// So many bytes that wait are written at once.
-const GATHER_BYTES: usize = 256 << 10;
+/// So many bytes that wait are written at once, and no more: a tenth of a millisecond of work, for which
+/// whoever has something to put, or needs the core, may have to wait.
+const GATHER_BYTES: usize = 64 << 10;
+/// Records that are written at once.
+const GATHER_RECORDS: usize = 128;
 
 /// How much a ring may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +101,7 @@ struct Shared {
 struct State {
     /// Queued or being written: found here until the index has them.
     pending: HashMap<Key, Arc<Vec<u8>>>,
-    queue: Vec<(Key, Arc<Vec<u8>>)>,
+    queue: VecDeque<(Key, Arc<Vec<u8>>)>,
     /// Bytes queued or being written.
     pending_bytes: usize,
     segments: Segments,
@@ -113,6 +116,18 @@ struct State {
 }
 
 impl State {
+    /// What is written next: at least one record, and as many as may be written at once.
+    fn batch(&mut self) -> Vec<(Key, Arc<Vec<u8>>)> {
+        let mut bytes = 0;
+        let records = self.queue.iter().take(GATHER_RECORDS).take_while(|(_, record)| {
+            let before = bytes;
+            bytes += record.len();
+            before < GATHER_BYTES
+        });
+        let records = records.count();
+        self.queue.drain(..records).collect()
+    }
+
     /// Whether what is queued is written without waiting for more.
     fn due(&self) -> bool {
         self.closed || self.hurry || GATHER_BYTES <= self.pending_bytes
@@ -133,7 +148,7 @@ impl Ring {
         let (segments, unread) = Segments::open(dir.clone(), limits)?;
         let state = State {
             pending: HashMap::new(),
-            queue: Vec::new(),
+            queue: VecDeque::new(),
             pending_bytes: 0,
             segments,
             lost: 0,
@@ -144,12 +159,12 @@ impl Ring {
         };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         let of_thread = Arc::clone(&shared);
-        // Receipts are for later, answers for now.
-        let work = move || {
-            of_thread.read(unread);
-            of_thread.write();
-        };
-        let writer = runtime::spawn::thread_behind("ring", work)
+        let writer = thread::Builder::new()
+            .name("ring".to_owned())
+            .spawn(move || {
+                of_thread.read(unread);
+                of_thread.write();
+            })
             .map_err(|source| RingError::Disk { what: "start the thread of", path: dir, source })?;
         Ok(Self { shared, limits, writer: Some(writer) })
     }
@@ -178,7 +193,7 @@ impl Ring {
         for (key, record) in records {
             let record = Arc::new(record);
             state.pending.insert(key, Arc::clone(&record));
-            state.queue.push((key, record));
+            state.queue.push_back((key, record));
         }
         // The thread is woken when there is something after nothing, and when there is enough; it
         // sleeps through the rest.
@@ -302,7 +317,7 @@ impl Shared {
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
             state.hurry = false;
-            let batch = std::mem::take(&mut state.queue);
+            let batch = state.batch();
             let target = state.segments.target();
             state.writing = true;
             drop(state);
@@ -431,6 +446,38 @@ mod tests {
         ring.flush();
         assert!((1..=10).contains(&ring.len()), "{}", ring.len());
         assert!(ring.get(&key(999)).unwrap().is_some());
+    }
+
+    #[test]
+    fn what_is_written_at_once_is_little_and_all_of_it_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let wide = Limits {
+            bytes_max: 1 << 30,
+            segment_bytes: 1 << 24,
+            record_bytes_max: 1 << 20,
+            queue_bytes_max: 1 << 28,
+            ..LIMITS
+        };
+        let ring = Ring::open(dir.path(), wide).unwrap();
+        // The thread sees none of this before all of it is there.
+        let mut state = ring.shared.lock();
+        for number in 0..400_u32 {
+            let record = Arc::new(vec![7; if number < 200 { 10 } else { 10_000 }]);
+            state.pending_bytes += record.len();
+            state.pending.insert(key(number), Arc::clone(&record));
+            state.queue.push_back((key(number), record));
+        }
+        let few = state.batch();
+        assert_eq!(few.len(), GATHER_RECORDS);
+        state.queue.drain(..200 - GATHER_RECORDS);
+        let large = state.batch();
+        assert_eq!(large.len(), GATHER_BYTES.div_ceil(10_000));
+        drop(state);
+        ring.flush();
+        let first = u32::try_from(200 + large.len()).unwrap();
+        for number in first..400 {
+            assert_eq!(ring.get(&key(number)).unwrap().unwrap(), vec![7; 10_000]);
+        }
     }
 
     #[test]

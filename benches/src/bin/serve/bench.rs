@@ -3,7 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, Output, Stdio},
 };
 
 use benches::{
@@ -247,7 +247,11 @@ impl Bench {
 
     /// Waits for a generator that was started, and keeps what it found.
     pub(crate) fn loaded(&mut self, name: &str, generator: Child) -> Result<Found, Fault> {
-        let output = generator.wait_with_output()?;
+        self.found(name, generator.wait_with_output()?)
+    }
+
+    /// Keeps what a generator has written.
+    pub(crate) fn found(&mut self, name: &str, output: Output) -> Result<Found, Fault> {
         if !output.status.success() {
             return Err(format!("the generator of {name} ended with {}", output.status).into());
         }

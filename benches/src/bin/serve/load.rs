@@ -81,6 +81,8 @@ pub(crate) struct Found {
     /// … in most windows of [`WINDOW`].
     pub(crate) typical: Typical,
     pub(crate) first_error: Option<String>,
+    /// … of those that are counted as failed.
+    pub(crate) first_failure: Option<String>,
 }
 
 impl Found {
@@ -335,7 +337,10 @@ impl Found {
         match status.code() {
             Code::ResourceExhausted => self.shed += 1,
             Code::DeadlineExceeded | Code::Cancelled => self.late += 1,
-            _ => self.failed += 1,
+            _ => {
+                self.failed += 1;
+                self.first_failure.get_or_insert_with(|| format!("{status:?}"));
+            }
         }
         self.first_error.get_or_insert_with(|| format!("{status:?}"));
     }

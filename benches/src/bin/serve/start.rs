@@ -86,16 +86,19 @@ fn soak(bench: &mut Bench, minutes: f64) -> Result<(), Fault> {
     let plan = bench.plan(&worker.presence.grpc.to_string(), SEVEN_TASK, Pace::Closed(4), 1.0);
     let peak = bench.peak("soak, the peak", &plan)?;
     let plan = Plan { pace: Pace::Open(peak * 0.5), seconds: minutes * 60.0, ..plan };
-    let mut generator = start_load(&plan, CLIENT)?;
+    let generator = start_load(&plan, CLIENT)?;
+    // What it writes in the end is more than a pipe holds.
+    let generator = std::thread::spawn(move || generator.wait_with_output());
     let began = Instant::now();
     let mut seen: Vec<(f64, f64)> = Vec::new();
     let mut descriptors = Vec::new();
-    while generator.try_wait()?.is_none() {
+    while !generator.is_finished() {
         std::thread::sleep(Duration::from_secs(1));
         seen.push((began.elapsed().as_secs_f64() / 3600.0, worker.process.rss_mib()?));
         descriptors.push(worker.process.descriptors()?);
     }
-    bench.loaded("soak", generator)?;
+    let output = generator.join().map_err(|_| "the soak's waiting thread panicked")??;
+    bench.found("soak", output)?;
     // The first tenth fills rings and pools; what counts is what comes after.
     let settled = &seen[seen.len() / 10..];
     let slope = slope(settled);
