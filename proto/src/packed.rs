@@ -1,8 +1,8 @@
 //! Requests with thousands of numbers, decoded as the block that they are on the wire.
 //!
-//! The generated code takes packed `float`s one by one and looks after each whether there is another,
-//! which on a request of eight samples takes as long as to answer one of them. These messages are those
-//! of `serving.proto` in every other way, and a test holds both forms against each other.
+//! The generated code takes packed `float`s one by one and looks after each whether there is another:
+//! under a flood of requests of eight samples that was a quarter of what the server did. These messages
+//! are those of `serving.proto` in every other way, and a test holds both forms against each other.
 
 use bytes::{Buf, BufMut, Bytes};
 use prost::{

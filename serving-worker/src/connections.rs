@@ -1,8 +1,8 @@
 //! Connections: so many and no more, however many knock; and attended to less often while so much waits
 //! already that what comes now would wait, too.
 //!
-//! To read from a socket or to write to it costs the same whether there is one request or twenty. Under
-//! a flood of which nine in ten are refused, doing it for each as soon as it comes costs more than to refuse them.
+//! To read from a socket or to write to it costs much the same whether there is one request or twenty:
+//! under a flood of which nine in ten are refused, one request at a time is a large part of the work.
 
 use std::{
     io,
