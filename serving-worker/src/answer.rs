@@ -757,14 +757,13 @@ pub(crate) fn shortened(name: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use store::ring::Limits;
 
     use super::*;
 
-    #[test]
-    fn as_much_as_may_be_in_flight_is_let_in_and_what_ends_makes_room() {
-        let dir = tempfile::tempdir().unwrap();
+    /// A desk that serves this alone, with few receipts in `dir`.
+    pub(crate) fn desk(dir: &std::path::Path, served: Option<Arc<Served>>) -> Desk {
         let limits = Limits {
             bytes_max: 1 << 20,
             records_max: 100,
@@ -772,8 +771,47 @@ mod tests {
             record_bytes_max: 1 << 10,
             queue_bytes_max: 1 << 16,
         };
-        let receipts = Arc::new(Ring::open(dir.path(), limits).unwrap());
-        let desk = Desk::new(Snapshot::default(), receipts, Ids::new().unwrap(), None);
+        let receipts = Arc::new(Ring::open(dir, limits).unwrap());
+        let tasks = served.into_iter().map(|it| (it.wanted.task.clone(), it)).collect();
+        let snapshot = Snapshot::default();
+        snapshot.store(Arc::new(ServedSet { tasks, ..ServedSet::default() }));
+        Desk::new(snapshot, receipts, Ids::new().unwrap(), None)
+    }
+
+    #[tokio::test]
+    async fn others_come_between_the_rows_of_long_work() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut served = crate::served::tests::served(&[models::Family::Ridge], false);
+        served.pace = Pace::new(Duration::from_micros(100));
+        let width = served.schema().width();
+        let desk = Arc::new(desk(dir.path(), Some(Arc::new(served))));
+        let rows = 20_000;
+        let request = v1::PredictBatchRequest {
+            task: "kitchen".to_owned(),
+            width: u32::try_from(width).unwrap(),
+            values: vec![0.5; rows * width],
+            ..v1::PredictBatchRequest::default()
+        };
+        let terms = Terms::new(Instant::now(), None);
+        let escort = Escort::of(&tonic::metadata::MetadataMap::new());
+        let long = desk.predict_batch(request, terms, &escort);
+        let mut long = std::pin::pin!(long);
+        let mut between = 0;
+        let reply = loop {
+            tokio::select! {
+                biased;
+                reply = &mut long => break reply.unwrap(),
+                () = tokio::task::yield_now() => between += 1,
+            }
+        };
+        assert_eq!(reply.answers.len(), rows);
+        assert!(5 < between, "others came {between} times");
+    }
+
+    #[test]
+    fn as_much_as_may_be_in_flight_is_let_in_and_what_ends_makes_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let desk = desk(dir.path(), None);
         let mut admitted: Vec<Admitted> =
             (0..IN_FLIGHT_MAX).map(|_| desk.admit().unwrap()).collect();
         assert!(matches!(desk.admit().unwrap_err(), PredictError::Busy { .. }));

@@ -199,6 +199,7 @@ mod tests {
     use proto::{inference, v1};
 
     use super::*;
+    use crate::{admission::IN_FLIGHT_MAX, meter::Meter};
 
     fn framed(message: &impl prost::Message) -> Vec<u8> {
         let body = message.encode_to_vec();
@@ -223,5 +224,38 @@ mod tests {
         let long = v1::PredictRequest { task: "k".repeat(200), ..one };
         assert_eq!(addressee(&framed(&long)), None);
         assert_eq!(addressee(&[0, 0, 0, 0, 4, 0x0a, 2, 0xff, 0xfe]), None, "no text");
+    }
+
+    #[tokio::test]
+    async fn a_task_that_has_too_many_is_refused_by_the_first_bytes_and_another_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let served = Arc::new(crate::served::tests::served(&[models::Family::Ridge], false));
+        let desk = Arc::new(crate::answer::tests::desk(dir.path(), Some(Arc::clone(&served))));
+        let begin = |task: &str| {
+            let task = task.to_owned();
+            let bytes = framed(&v1::PredictRequest {
+                task,
+                features: vec![1.0; 900],
+                ..Default::default()
+            });
+            let room = Intake::default().none();
+            let mut watched = Watched {
+                body: Body::empty(),
+                held: Arc::new(Held { room, admitted: OnceLock::new() }),
+                desk: Some(Arc::clone(&desk)),
+                answer: Some((Urgency::Usual, None)),
+                head: [0; HEAD_BYTES],
+                read: 0,
+                patience: None,
+            };
+            watched.take(&bytes[..40])
+        };
+        assert!(begin("kitchen").is_ok());
+        let crowd: Vec<_> =
+            (0..IN_FLIGHT_MAX * 4).map(|_| Meter::enter(&served.meter, 1)).collect();
+        assert_eq!(begin("kitchen").unwrap_err().code(), tonic::Code::ResourceExhausted);
+        assert!(begin("cellar").is_ok(), "it may be served elsewhere");
+        drop(crowd);
+        assert!(begin("kitchen").is_ok());
     }
 }
