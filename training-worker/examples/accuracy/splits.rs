@@ -1,8 +1,8 @@
 //! Rules compared on many partings of the same data: means, and how far they scatter.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-use models::{ClassId, Confusion, Ensemble, Subset};
+use models::{ClassId, Confusion, Ensemble, Family, Subset};
 use training_worker::{
     fit::Stop,
     material::{Checks, Material},
@@ -19,7 +19,7 @@ use crate::{
 /// What is compared, in the order of the columns.
 const COLUMNS: [&str; 4] = ["ships", "equal", "best by folds", "best on test"];
 
-/// Prints a line for each parting and seed, and the means of each set.
+/// Prints a line for each parting and seed, and the means of each set, then of each family that shipped.
 pub(crate) fn compare<'a>(
     sets: impl Iterator<Item = &'a str>,
     data: &Path,
@@ -28,13 +28,17 @@ pub(crate) fn compare<'a>(
     println!("| parting, seed | {} |\n|---|---|---|---|---|", COLUMNS.join(" | "));
     for name in sets {
         let mut known: Vec<[f64; 4]> = Vec::new();
+        let mut families: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
         let parted = match name.strip_prefix("page:") {
             None => splits(name, data)?,
             Some(name) => vec![set(name, data)?],
         };
         for set in parted {
             for seed in 1..=seeds {
-                let found = train(&set, seed, trials)?;
+                let (found, alone) = train(&set, seed, trials)?;
+                for (family, right) in alone {
+                    families.entry(family.name()).or_default().push(right);
+                }
                 let [ships, equal, folds, test] = found;
                 println!(
                     "| {}, {seed} | {ships:.4} | {equal:.4} | {folds:.4} | {test:.4} |",
@@ -53,6 +57,9 @@ pub(crate) fn compare<'a>(
             mean(2),
             mean(3)
         );
+        for (family, right) in families {
+            println!("{family} alone, {} times: {}", right.len(), Mean::of(right.iter().copied()));
+        }
     }
     Ok(())
 }
@@ -82,7 +89,10 @@ impl std::fmt::Display for Mean {
 /// Rows that stand for those that a job holds out: every training row teaches.
 const HELD_OUT_ROWS: usize = 100;
 
-fn train(set: &Set, seed: u64, trials: usize) -> Result<[f64; 4], Failure> {
+/// The columns of one parting, and what each member is alone.
+type Found = ([f64; 4], Vec<(Family, f64)>);
+
+fn train(set: &Set, seed: u64, trials: usize) -> Result<Found, Failure> {
     let (schema, table) = (schema(set)?, table(set)?);
     let tests = set.rows(true);
     let truth: Vec<ClassId> = tests.iter().map(|&row| ClassId(set.labels[row])).collect();
@@ -131,5 +141,6 @@ fn train(set: &Set, seed: u64, trials: usize) -> Result<[f64; 4], Failure> {
     let mut parts = assembled.ensemble.into_parts();
     parts.members.iter_mut().for_each(|weighted| weighted.weight = 1.0);
     let equal = right(&Ensemble::new(parts)?, all)?;
-    Ok([ships, equal, by_folds, best])
+    let families = assembled.members.iter().map(|member| member.family).zip(alone);
+    Ok(([ships, equal, by_folds, best], families.collect()))
 }

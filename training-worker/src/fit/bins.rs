@@ -86,6 +86,16 @@ impl Bins {
         self.cuts[column][usize::from(bin)]
     }
 
+    /// After which bin to split `column` between rows up to bin `low` and rows from bin `high` on: where
+    /// the cut is nearest to the middle of what lies between them.
+    pub(super) fn middle(&self, column: usize, low: u8, high: u8) -> u8 {
+        let cuts = &self.cuts[column][usize::from(low)..usize::from(high)];
+        let middle = between(cuts[0], cuts[cuts.len() - 1]);
+        let above = cuts.partition_point(|&cut| cut < middle);
+        let nearer = 0 < above && middle - cuts[above - 1] <= cuts[above] - middle;
+        low + u8::try_from(above - usize::from(nearer)).expect("between two bins")
+    }
+
     /// How many columns there are.
     pub(super) fn width(&self) -> usize {
         self.cuts.len()
@@ -172,6 +182,18 @@ mod tests {
                 let left = bins.of(0, value) <= bin;
                 assert_eq!(left, value <= bins.threshold(0, bin), "{value} {bin}");
             }
+        }
+    }
+
+    #[test]
+    fn a_split_is_in_the_middle_of_what_no_row_is_in() {
+        let samples = Features::new(1, vec![0.0, 1.0, 2.0, 10.0, 90.0, 100.0]).unwrap();
+        let bins = Bins::new(&samples, 256);
+        // Cuts at 0.5, 1.5, 6, 50 and 95.
+        for (low, high, middle) in
+            [(0, 1, 0), (0, 3, 1), (0, 4, 2), (0, 5, 3), (2, 5, 3), (4, 5, 4)]
+        {
+            assert_eq!(bins.middle(0, low, high), middle, "{low} {high}");
         }
     }
 

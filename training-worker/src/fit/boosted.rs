@@ -263,8 +263,10 @@ impl<'a> Grower<'a> {
     ) {
         let bytes = self.bins.column(cut.column);
         let here = &mut self.rows[node.start..node.end];
-        let middle = node.start + part(here, &mut self.spare, |row| bytes[at(row)] <= cut.bin);
-        let child = self.growing.cut(node.node, self.bins, cut.column, cut.bin);
+        let parted = part(here, &mut self.spare, bytes, cut.bin);
+        let middle = node.start + parted.left;
+        let bin = self.bins.middle(cut.column, parted.low, parted.high);
+        let child = self.growing.cut(node.node, self.bins, cut.column, bin);
         let depth = node.depth + 1;
         let right = [node.sum[0] - cut.left[0], node.sum[1] - cut.left[1]];
         let left = Node { node: child, start: node.start, end: middle, depth, sum: cut.left };

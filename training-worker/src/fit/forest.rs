@@ -125,7 +125,9 @@ fn grow(
             continue;
         };
         let bytes = bins.column(column);
-        let middle = start + part(here, &mut spare, |row| bytes[at(row)] <= bin);
+        let parted = part(here, &mut spare, bytes, bin);
+        let middle = start + parted.left;
+        let bin = bins.middle(column, parted.low, parted.high);
         let left = growing.cut(node, bins, column, bin);
         let depth = depth + 1;
         let (low, high) = (hash(&[path, 0]), hash(&[path, 1]));

@@ -70,21 +70,35 @@ impl Growing {
     }
 }
 
-/// Moves the rows that go left to the front, keeping the order on both sides; gives their number.
-pub(super) fn part(rows: &mut [u32], spare: &mut Vec<u32>, left: impl Fn(u32) -> bool) -> usize {
+/// The two sides of a cut.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Parted {
+    /// How many rows went left.
+    pub(super) left: usize,
+    /// The highest bin of those.
+    pub(super) low: u8,
+    /// The lowest bin of the others.
+    pub(super) high: u8,
+}
+
+/// Moves the rows whose bin is at most `bin` to the front, keeping the order on both sides.
+pub(super) fn part(rows: &mut [u32], spare: &mut Vec<u32>, bins: &[u8], bin: u8) -> Parted {
     spare.clear();
-    let mut kept = 0;
-    for at in 0..rows.len() {
-        let row = rows[at];
-        if left(row) {
-            rows[kept] = row;
-            kept += 1;
+    let mut parted = Parted { left: 0, low: 0, high: u8::MAX };
+    for place in 0..rows.len() {
+        let row = rows[place];
+        let it = bins[at(row)];
+        if it <= bin {
+            rows[parted.left] = row;
+            parted.left += 1;
+            parted.low = parted.low.max(it);
         } else {
             spare.push(row);
+            parted.high = parted.high.min(it);
         }
     }
-    rows[kept..].copy_from_slice(spare);
-    kept
+    rows[parted.left..].copy_from_slice(spare);
+    parted
 }
 
 /// A row number as an index.
