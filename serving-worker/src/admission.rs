@@ -53,6 +53,7 @@ pub(crate) fn admit(crowd: Crowd, urgency: Urgency, left: Option<Duration>) -> R
         Urgency::High => IN_FLIGHT_MAX,
         Urgency::Usual => IN_FLIGHT_MAX / 8 * 7,
         Urgency::Low => IN_FLIGHT_MAX / 2,
+        Urgency::HeldBack => return Ok(()),
     };
     let crowded = TASK_PARTS * places.saturating_sub(all) <= of_task;
     // Who is let in at the edge of its caller's time has its turn when it is too late, and under a flood

@@ -1,8 +1,10 @@
 //! From a request to its answers: the hot path. It reads the snapshot and takes no lock and no
 //! mailbox hop but those that are said here.
 
+mod computing;
+mod level;
+
 use std::{
-    cell::RefCell,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -10,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use models::{Answer, Coverage, Features, Level, Scratch, ShapeError, Stage};
+use models::{Features, Level, ShapeError};
 use proto::v1::{self, serving_client::ServingClient};
 use store::ring::Ring;
 use tokio::{
@@ -28,20 +30,22 @@ use crate::{
     identity::Ids,
     meter::{Inside, Meter},
     pace::{Pace, Where, place},
-    receipt::Entry,
     relay::{Escort, Relay},
-    reply::{fallback, reply, rows_max},
+    reply::rows_max,
     served::{Served, ServedSet, Snapshot},
-    traced::{Account, ROWS_MAX, Row, Watch},
     urgency::Urgency,
 };
 
-type Peer = ServingClient<Channel>;
+use self::{
+    computing::Request,
+    level::{UNNAMED, level},
+};
+pub(crate) use self::{
+    computing::{Asked, Times, ask},
+    level::SetAsked,
+};
 
-thread_local! {
-    /// Buffers of this thread, so that answering allocates nothing but the answer.
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
-}
+type Peer = ServingClient<Channel>;
 
 /// Answers samples by what is served now.
 #[derive(Debug)]
@@ -78,9 +82,6 @@ pub(crate) struct Terms {
     /// When its caller stops waiting.
     pub(crate) deadline: Option<Instant>,
     pub(crate) urgency: Urgency,
-    /// Whether it has been held back until there was room for it: then it is not refused, and what came
-    /// by itself goes first.
-    pub(crate) held_back: bool,
     /// Where it stands in its trace.
     pub(crate) trace: Option<Traced>,
 }
@@ -93,12 +94,12 @@ impl Terms {
 
     /// The usual ones.
     pub(crate) fn new(since: Instant, deadline: Option<Instant>) -> Self {
-        Self { since, deadline, urgency: Urgency::default(), held_back: false, trace: None }
+        Self { since, deadline, urgency: Urgency::default(), trace: None }
     }
 
     /// Those of a sample of a stream: nobody waits for this one, many wait for the whole.
     pub(crate) fn of_stream(since: Instant) -> Self {
-        Self { since, deadline: None, urgency: Urgency::Low, held_back: true, trace: None }
+        Self { since, deadline: None, urgency: Urgency::HeldBack, trace: None }
     }
 }
 
@@ -115,15 +116,6 @@ pub(crate) struct Batch {
     pub(crate) terms: Terms,
 }
 
-/// The set of classes that a caller wants beside the class.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct SetAsked {
-    /// How often it must hold the true class; absent: as the policy says.
-    pub(crate) coverage: Option<f64>,
-    /// Whether there must be one, also where the policy says nothing.
-    pub(crate) needed: bool,
-}
-
 /// The answers to a batch, all by the same revision.
 #[derive(Debug)]
 pub(crate) struct Answered {
@@ -132,42 +124,6 @@ pub(crate) struct Answered {
     /// How many classes the task has.
     pub(crate) classes: usize,
     pub(crate) answers: Vec<v1::PredictReply>,
-}
-
-/// The samples of one request, whole and finite, and what will answer all of them.
-struct Request {
-    served: Arc<Served>,
-    samples: Features,
-    since: Instant,
-    /// When the work must have ended, so that the answer is in time.
-    stop: Option<Instant>,
-    urgency: Urgency,
-    /// The set beside each answer, if one is wanted.
-    level: Option<Level>,
-    /// Whether each answer is timed from when the request came (one sample) or by itself (many).
-    single: bool,
-    trace: Option<Traced>,
-    /// Counts it among those of its task for as long as it is worked on, whoever waits for it.
-    _inside: Inside,
-}
-
-/// How one sample is asked.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Asked {
-    pub(crate) begun: Instant,
-    /// When the vote is cut short.
-    pub(crate) stop: Option<Instant>,
-    /// The set beside the answer: it takes every vote.
-    pub(crate) level: Option<Level>,
-}
-
-/// What an answer took.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Times {
-    pub(crate) gate_us: u32,
-    pub(crate) vote_us: u32,
-    /// When the last stage ended.
-    pub(crate) ended: Instant,
 }
 
 impl Desk {
@@ -415,10 +371,8 @@ impl Desk {
     /// Counts a request of `rows` samples among those of its task, unless too many are before it.
     fn enter(&self, served: &Served, rows: u64, terms: &Terms) -> Result<Inside, PredictError> {
         let inside = Meter::enter(&served.meter, rows);
-        if !terms.held_back {
-            let left = terms.deadline.map(|it| it.saturating_duration_since(terms.since));
-            self.weigh(served, inside.before, self.in_flight(), terms.urgency, left)?;
-        }
+        let left = terms.deadline.map(|it| it.saturating_duration_since(terms.since));
+        self.weigh(served, inside.before, self.in_flight(), terms.urgency, left)?;
         Ok(inside)
     }
 
@@ -448,230 +402,43 @@ impl Desk {
         level: Option<Level>,
     ) -> Result<Vec<v1::PredictReply>, PredictError> {
         let rows = u64::try_from(samples.len()).unwrap_or(u64::MAX);
+        let held_back = terms.urgency == Urgency::HeldBack;
+        // What is held back is not there before its turn: nobody waits behind it.
+        let first = if held_back { Some(self.turn(&served.task, &terms).await) } else { None };
         let inside = self.enter(&served, rows, &terms)?;
-        let Terms { since, urgency, trace, .. } = terms;
-        let request = Request {
-            trace,
-            stop: terms.work_until(),
-            single: samples.len() == 1,
-            served,
-            samples,
-            since,
-            urgency,
-            level,
-            _inside: inside,
+        let place = place(served.pace.of(1), served.pace.of(rows));
+        let request = Request::new(served, samples, &terms, level, inside);
+        let turn = match (place, first) {
+            (Where::Here, None) => return self.compute(&request),
+            (_, Some(turn)) => turn,
+            (Where::Slices | Where::Apart, None) => self.turn(&request.served.task, &terms).await,
         };
-        let pace = &request.served.pace;
-        match place(pace.of(1), pace.of(rows)) {
-            Where::Here if !terms.held_back => self.compute(&request),
-            Where::Here | Where::Slices => {
-                let Some(_turn) = self.turn(&request).await else { return self.compute(&request) };
-                let answered = self.compute_in_slices(&request).await;
-                if terms.held_back {
-                    // Before the next of many streams has its turn.
-                    tokio::task::yield_now().await;
-                }
-                answered
-            }
-            Where::Apart => {
-                let Some(turn) = self.turn(&request).await else { return self.compute(&request) };
-                let desk = Arc::clone(self);
-                let computed = tokio::task::spawn_blocking(move || {
-                    let _until_computed = turn;
-                    desk.compute(&request)
-                });
-                computed.await.map_err(|_| PredictError::Broken)?
-            }
+        let Some(turn) = turn else { return self.compute(&request) };
+        if place == Where::Apart {
+            let desk = Arc::clone(self);
+            let computed = tokio::task::spawn_blocking(move || {
+                let _until_computed = turn;
+                desk.compute(&request)
+            });
+            return computed.await.map_err(|_| PredictError::Broken)?;
         }
+        let answered = self.compute_in_slices(&request).await;
+        if held_back {
+            // Before the next of many streams has its turn.
+            tokio::task::yield_now().await;
+        }
+        answered
     }
 
     /// A turn for long work; `None` when it comes too late for an answer: then there is what the policy
     /// names for that, or nothing. A caller that gives up while it waits here costs nothing more.
-    async fn turn(&self, request: &Request) -> Option<Turn> {
-        let turn = self.floor.turn(&request.served.task, request.urgency);
-        match request.stop {
+    async fn turn(&self, task: &Arc<str>, terms: &Terms) -> Option<Turn> {
+        let turn = self.floor.turn(task, terms.urgency);
+        match terms.work_until() {
             Some(stop) => tokio::time::timeout_at(stop, turn).await.ok(),
             None => Some(turn.await),
         }
     }
-
-    /// Answers all rows, and lets others come between them.
-    async fn compute_in_slices(
-        &self,
-        request: &Request,
-    ) -> Result<Vec<v1::PredictReply>, PredictError> {
-        let mut progress = Progress::new(request);
-        while !SCRATCH.with_borrow_mut(|it| self.advance(request, &mut progress, it, SLICE))? {
-            // The runtime looks what has come before it goes on with this.
-            tokio::task::yield_now().await;
-        }
-        Ok(self.conclude(request, progress))
-    }
-
-    /// Answers all rows at once.
-    fn compute(&self, request: &Request) -> Result<Vec<v1::PredictReply>, PredictError> {
-        let mut progress = Progress::new(request);
-        let whole = Duration::MAX;
-        while !SCRATCH.with_borrow_mut(|it| self.advance(request, &mut progress, it, whole))? {}
-        Ok(self.conclude(request, progress))
-    }
-
-    /// Answers rows for so long, at least one; whether that was the last.
-    fn advance(
-        &self,
-        request: &Request,
-        progress: &mut Progress,
-        scratch: &mut Scratch,
-        slice: Duration,
-    ) -> Result<bool, PredictError> {
-        let Request { served, samples, since, stop, level, single, trace, .. } = request;
-        let recorded = trace.is_some_and(|it| it.recorded);
-        let trace = trace.map(|it| it.context.trace);
-        let begun = Instant::now();
-        let mut now = begun;
-        let next = progress.replies.len();
-        for at in next..samples.len() {
-            let row = samples.row(at);
-            let from = if *single { *since } else { now };
-            let mut watch = (recorded && at < ROWS_MAX).then(Watch::default);
-            let asked = Asked { begun: now, stop: *stop, level: *level };
-            let asked = ask(served, row, scratch, asked, watch.as_mut());
-            let (answer, times) = asked.map_err(|source| malformed(served, source))?;
-            let id = self.ids.next();
-            if let Some(watch) = watch {
-                let answer = answer.as_ref().map(|it| (it.stage, it.votes));
-                progress.told.push(Row { id, begun: now, watch, ended: times.ended, answer });
-            }
-            let reply = match &answer {
-                Some(answer) => reply(served, id, answer, times, scratch, *level),
-                None => fallback(served, id, level.is_some())?,
-            };
-            let entry = Entry {
-                served,
-                row,
-                reply: &reply,
-                votes: answer.as_ref().map(|answer| &answer.votes),
-                queue_us: progress.queue_us,
-                at_ms: progress.at_ms,
-                trace,
-            };
-            progress.receipts.push((id, entry.encode()));
-            progress.replies.push(reply);
-            now = times.ended;
-            if let Some(answer) = answer {
-                let us = u64::try_from(now.duration_since(from).as_micros()).unwrap_or(u64::MAX);
-                served.meter.answered(answer.stage, us);
-                if answer.decided {
-                    progress.decided += 1;
-                } else {
-                    served.meter.cut_short.fetch_add(1, Relaxed);
-                }
-            }
-            if slice <= now.duration_since(begun) {
-                break;
-            }
-        }
-        progress.compute += begun.elapsed();
-        Ok(progress.replies.len() == samples.len())
-    }
-
-    /// Queues the receipts before anybody can see the answers.
-    fn conclude(&self, request: &Request, progress: Progress) -> Vec<v1::PredictReply> {
-        let Progress { begun, at_ms, queue, compute, decided, told, replies, receipts, .. } =
-            progress;
-        let Request { served, trace, .. } = request;
-        // What was cut short says nothing of how long an answer takes.
-        served.pace.add(decided, compute);
-        self.pace.add(1, compute);
-        served.meter.finished(queue, compute, at_ms);
-        let answers = u64::try_from(receipts.len()).unwrap_or(u64::MAX);
-        let traced = trace.filter(|it| it.recorded).zip(self.tracer.as_ref());
-        let told = traced.map(|told_to| (told_to, told, receipts.len(), Instant::now()));
-        if let Err(error) = self.receipts.put(receipts) {
-            // An answer in time is worth more than a receipt: it is given, and cannot be corrected.
-            let before = self.unkept.fetch_add(answers, Relaxed);
-            if before == 0 {
-                tracing::warn!(error = %runtime::Report(&error), "answers without receipts are given");
-            }
-        }
-        if let Some(((traced, tracer), rows, rows_all, put)) = told {
-            let (served, kept) = (Arc::clone(served), (put, Instant::now()));
-            Account { traced, served, begun, rows, rows_all, kept }.tell(tracer);
-        }
-        replies
-    }
-}
-
-/// How far a request is answered.
-struct Progress {
-    begun: Instant,
-    at_ms: u64,
-    /// From when it was read until it was begun.
-    queue: Duration,
-    queue_us: u32,
-    /// What was computed so far, without what came between.
-    compute: Duration,
-    /// Answers that no deadline cut short.
-    decided: u64,
-    /// The first rows, where the request is traced.
-    told: Vec<Row>,
-    replies: Vec<v1::PredictReply>,
-    receipts: Vec<([u8; 16], Vec<u8>)>,
-}
-
-impl Progress {
-    fn new(request: &Request) -> Self {
-        let begun = Instant::now();
-        let queue = begun.duration_since(request.since);
-        Self {
-            begun,
-            at_ms: runtime::clock::unix_ms(),
-            queue,
-            queue_us: u32::try_from(queue.as_micros()).unwrap_or(u32::MAX),
-            compute: Duration::ZERO,
-            decided: 0,
-            told: Vec::new(),
-            replies: Vec::with_capacity(request.samples.len()),
-            receipts: Vec::with_capacity(request.samples.len()),
-        }
-    }
-}
-
-/// How long rows are computed before others may come between.
-const SLICE: Duration = Duration::from_micros(100);
-
-/// Why there is no set where neither the request nor the policy says of which coverage.
-const UNNAMED: &str = "its policy names no coverage: name one, such as 0.9";
-
-/// The set that is answered beside the class: what was asked for, or else what the policy says.
-///
-/// # Errors
-///
-/// [`PredictError::NoSet`] for what nobody can promise, or not with the members that serve here.
-fn level(
-    served: &Served,
-    SetAsked { coverage, needed }: SetAsked,
-) -> Result<Option<Level>, PredictError> {
-    let refused = |why: String| {
-        served.meter.failed();
-        PredictError::NoSet { task: served.wanted.task.clone(), why }
-    };
-    let Some(share) = coverage else {
-        if needed && served.level.is_none() {
-            return Err(refused(UNNAMED.to_owned()));
-        }
-        return Ok(served.level);
-    };
-    let (least, most) = Coverage::RANGE;
-    let coverage = Coverage::of_share(share).ok_or_else(|| {
-        refused(format!("a coverage lies between {least} and {most}, not at {share}"))
-    })?;
-    let level = served.promised(coverage).ok_or_else(|| {
-        let most = served.most_promised().map(Coverage::share);
-        let most = most.map_or("no set at all".to_owned(), |most| format!("at most {most}"));
-        refused(format!("this revision can promise {most}, not {share}"))
-    })?;
-    Ok(Some(level))
 }
 
 /// Counts a request that nobody waits for any more.
@@ -683,56 +450,6 @@ pub(crate) fn expired(served: &Served) -> PredictError {
 fn malformed(served: &Served, source: ShapeError) -> PredictError {
     served.meter.failed();
     PredictError::Malformed { task: served.wanted.task.clone(), source }
-}
-
-/// One answer, begun at `begun` and cut short at `stop`, and what it took; `None` when that was too
-/// late to hear anybody. `watch` notes when the gate ended and each member was begun.
-pub(crate) fn ask(
-    served: &Served,
-    row: &[f32],
-    scratch: &mut Scratch,
-    Asked { begun, stop, level }: Asked,
-    watch: Option<&mut Watch>,
-) -> Result<(Option<Answer>, Times), ShapeError> {
-    let (mut gate, mut members) = match watch {
-        Some(Watch { gate, members }) => (Some(gate), Some(members)),
-        None => (None, None),
-    };
-    let mut times = Times { gate_us: 0, vote_us: 0, ended: begun };
-    if deadline::passed(stop, begun) {
-        return Ok((None, times));
-    }
-    let answer = served.ensemble.answer_while(
-        row,
-        if level.is_some() { &served.asking_all } else { &served.asking },
-        served.wanted.gated,
-        scratch,
-        |stage| {
-            let now = Instant::now();
-            let us = now.duration_since(times.ended).as_micros();
-            let us = u32::try_from(us).unwrap_or(u32::MAX);
-            times.ended = now;
-            match stage {
-                Stage::Gate => {
-                    times.gate_us = us;
-                    if let Some(gate) = &mut gate {
-                        **gate = Some(now);
-                    }
-                }
-                Stage::Vote => times.vote_us = us,
-            }
-        },
-        // Without a deadline, and not traced, no clock is read between members.
-        || {
-            let Some(members) = &mut members else {
-                return stop.is_none_or(|stop| Instant::now() < stop);
-            };
-            let now = Instant::now();
-            members.push(now);
-            stop.is_none_or(|stop| now < stop)
-        },
-    )?;
-    Ok((answer, times))
 }
 
 /// At most this many names stand in an error.
@@ -758,6 +475,7 @@ pub(crate) fn shortened(name: &str) -> String {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use futures_util::FutureExt as _;
     use store::ring::Limits;
 
     use super::*;
@@ -778,36 +496,6 @@ pub(crate) mod tests {
         Desk::new(snapshot, receipts, Ids::new().unwrap(), None)
     }
 
-    #[tokio::test]
-    async fn others_come_between_the_rows_of_long_work() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut served = crate::served::tests::served(&[models::Family::Ridge], false);
-        served.pace = Pace::new(Duration::from_micros(100));
-        let width = served.schema().width();
-        let desk = Arc::new(desk(dir.path(), Some(Arc::new(served))));
-        let rows = 20_000;
-        let request = v1::PredictBatchRequest {
-            task: "kitchen".to_owned(),
-            width: u32::try_from(width).unwrap(),
-            values: vec![0.5; rows * width],
-            ..v1::PredictBatchRequest::default()
-        };
-        let terms = Terms::new(Instant::now(), None);
-        let escort = Escort::of(&tonic::metadata::MetadataMap::new());
-        let long = desk.predict_batch(request, terms, &escort);
-        let mut long = std::pin::pin!(long);
-        let mut between = 0;
-        let reply = loop {
-            tokio::select! {
-                biased;
-                reply = &mut long => break reply.unwrap(),
-                () = tokio::task::yield_now() => between += 1,
-            }
-        };
-        assert_eq!(reply.answers.len(), rows);
-        assert!(5 < between, "others came {between} times");
-    }
-
     #[test]
     fn as_much_as_may_be_in_flight_is_let_in_and_what_ends_makes_room() {
         let dir = tempfile::tempdir().unwrap();
@@ -818,6 +506,43 @@ pub(crate) mod tests {
         assert_eq!((desk.in_flight(), desk.busy.load(Relaxed)), (IN_FLIGHT_MAX, 1));
         admitted.pop();
         let _one_more = desk.admit().unwrap();
+    }
+
+    /// Once every sample of a stream that waited for its turn held one of the places of all requests,
+    /// and made it crowded for everybody: 256 busy streams had every other request refused.
+    #[tokio::test]
+    async fn streams_that_wait_for_a_turn_take_nobodys_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let served = Arc::new(crate::served::tests::served(&[models::Family::Ridge], false));
+        let sample = v1::PredictRequest {
+            task: "kitchen".to_owned(),
+            features: vec![0.5; served.schema().width()],
+            ..v1::PredictRequest::default()
+        };
+        let desk = Arc::new(desk(dir.path(), Some(Arc::clone(&served))));
+        let escort = Escort::of(&tonic::metadata::MetadataMap::new());
+        let other: Arc<str> = Arc::from("attic");
+        let mut taken = Vec::new();
+        while let Some(turn) = desk.floor().turn(&other, Urgency::Usual).now_or_never() {
+            taken.push(turn);
+        }
+        while let Some(turn) = desk.floor().turn(&served.task, Urgency::Usual).now_or_never() {
+            taken.push(turn);
+        }
+
+        let stream = || desk.predict(sample.clone(), Terms::of_stream(Instant::now()), &escort);
+        let mut streams: Vec<_> = (0..2 * IN_FLIGHT_MAX).map(|_| Box::pin(stream())).collect();
+        assert!(streams.iter_mut().all(|it| it.now_or_never().is_none()), "nobody has a turn");
+
+        assert!(!desk.floor().is_crowded());
+        let usual = Terms::new(Instant::now(), None);
+        let _admitted = desk.admit().unwrap();
+        assert_eq!((served.meter.inside().0, desk.in_flight()), (0, 1));
+        desk.predict(sample.clone(), usual, &escort).now_or_never().unwrap().unwrap();
+        drop(taken);
+        for answer in futures_util::future::join_all(streams).await {
+            answer.unwrap();
+        }
     }
 
     #[test]

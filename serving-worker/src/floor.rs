@@ -15,7 +15,8 @@ use crate::{
 /// Turns at the same time beyond one for each core: so many tasks are never held up by others.
 const TASKS_BEYOND: usize = 32;
 
-/// As many wait for a turn when it is crowded: what comes now waits a while, whenever it is read.
+/// As many wait for a turn when it is crowded: what comes now waits a while, whenever it is read. What
+/// is held back is not counted: nothing waits behind it.
 const CROWD: usize = 16;
 
 /// Gives turns.
@@ -38,6 +39,8 @@ struct Waiting<'a> {
     floor: &'a Floor,
     task: &'a Arc<str>,
     ticket: Ticket,
+    /// How many it is among those who wait.
+    counts: usize,
     over: bool,
 }
 
@@ -64,8 +67,9 @@ impl Floor {
             Self::give(&mut turns);
             ticket
         };
-        self.waiting.fetch_add(1, Relaxed);
-        let mut waiting = Waiting { floor: self, task, ticket, over: false };
+        let counts = usize::from(urgency != Urgency::HeldBack);
+        self.waiting.fetch_add(counts, Relaxed);
+        let mut waiting = Waiting { floor: self, task, ticket, counts, over: false };
         // The sender is dropped only by `leave`, which is called only when this is dropped.
         let _given = given.await;
         waiting.over = true;
@@ -87,7 +91,7 @@ impl Floor {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.floor.waiting.fetch_sub(1, Relaxed);
+        self.floor.waiting.fetch_sub(self.counts, Relaxed);
         if self.over {
             return;
         }
@@ -146,5 +150,9 @@ mod tests {
         assert!(floor.is_crowded());
         waiting.pop();
         assert!(!floor.is_crowded());
+        let mut streams: Vec<_> =
+            (0..CROWD).map(|_| Box::pin(floor.turn(&task, Urgency::HeldBack))).collect();
+        assert!(streams.iter_mut().all(|it| it.now_or_never().is_none()));
+        assert!(!floor.is_crowded(), "nothing waits behind what is held back");
     }
 }

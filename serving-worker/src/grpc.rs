@@ -112,22 +112,17 @@ impl Serving for Grpc {
                         }
                     },
                 };
-                let answer = match desk.admit_in_turn().await {
-                    Ok(_admitted) => {
-                        let since = Instant::now();
-                        let terms = Terms::of_stream(since);
-                        let escort = escort.clone();
-                        let (escort, opened) = if traced < STREAM_TRACED_MAX {
-                            traced += 1;
-                            desk.open(escort, Call::Grpc(SERVING, "PredictStream"), since)
-                        } else {
-                            (escort, Opened::nothing())
-                        };
-                        let answered = desk.predict(sample, terms, &escort).await;
-                        opened.grpc(answered.map_err(Status::from))
-                    }
-                    Err(full) => Err(full.into()),
+                let since = Instant::now();
+                let terms = Terms::of_stream(since);
+                let escort = escort.clone();
+                let (escort, opened) = if traced < STREAM_TRACED_MAX {
+                    traced += 1;
+                    desk.open(escort, Call::Grpc(SERVING, "PredictStream"), since)
+                } else {
+                    (escort, Opened::nothing())
                 };
+                let answered = desk.predict(sample, terms, &escort).await;
+                let answer = opened.grpc(answered.map_err(Status::from));
                 let last = answer.is_err();
                 // Who does not read for so long holds a place that another could have.
                 let sent = answers.send_timeout(answer, READ_MAX).await;

@@ -10,6 +10,9 @@ pub(crate) enum Urgency {
     Usual,
     /// Priority 3 and more.
     Low,
+    /// The next sample of a stream, which is read when there is room for it and therefore never
+    /// refused: what came by itself goes first.
+    HeldBack,
 }
 
 impl Urgency {
@@ -32,6 +35,7 @@ mod tests {
         let urgencies = [1, 0, 2, 3, u64::MAX].map(Urgency::of_priority);
         let [high, unsaid, usual, low, lowest] = urgencies;
         assert!(high < usual && unsaid == usual && usual < low && low == lowest);
+        assert!(lowest < Urgency::HeldBack);
         assert_eq!(unsaid, Urgency::default());
     }
 }
