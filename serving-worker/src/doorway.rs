@@ -3,13 +3,14 @@
 
 use std::{
     convert::Infallible,
+    future::poll_fn,
     pin::Pin,
     sync::{Arc, OnceLock},
     task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
 use tokio::time::{Duration, Sleep};
 use tonic::{
     Status,
@@ -58,7 +59,10 @@ impl<S: NamedService> NamedService for Doorway<S> {
 
 impl<S> Service<http::Request<Body>> for Doorway<S>
 where
-    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
+    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
     S::Future: Send + 'static,
 {
     type Response = http::Response<Body>;
@@ -78,22 +82,35 @@ where
         let work = answer.is_some() || WORK.contains(&path);
         let left = deadline::patience(request.headers());
         let held = Arc::new(Held { room: self.intake.none(), admitted: OnceLock::new() });
-        let watch = |body| {
-            Body::new(Watched {
-                body,
-                held: Arc::clone(&held),
-                desk: work.then(|| Arc::clone(&self.desk)),
-                answer: answer.map(|urgency| (urgency, left)),
-                head: [0; HEAD_BYTES],
-                read: 0,
-                patience: None,
-            })
+        let watch = |body| Watched {
+            body,
+            ahead: None,
+            held: Arc::clone(&held),
+            desk: work.then(|| Arc::clone(&self.desk)),
+            answer: answer.map(|urgency| (urgency, left)),
+            head: [0; HEAD_BYTES],
+            read: 0,
+            patience: None,
         };
-        let answer = self.inner.call(request.map(watch));
+        if answer.is_none() {
+            let answer = self.inner.call(request.map(|body| Body::new(watch(body))));
+            return Box::pin(async move {
+                // Held until it is answered, not only until it is decoded.
+                let _until_answered = held;
+                answer.await
+            });
+        }
+        let (head, body) = request.into_parts();
+        let mut watched = watch(body);
+        let mut inner = self.inner.clone();
         Box::pin(async move {
-            // Held until it is answered, not only until it is decoded.
+            // What is refused by its first bytes has cost no more than those: the service would first
+            // make room for all of it.
+            if let Err(refused) = poll_fn(|context| watched.poll_ahead(context)).await {
+                return Ok(refused.into_http());
+            }
             let _until_answered = held;
-            answer.await
+            inner.call(http::Request::from_parts(head, Body::new(watched))).await
         })
     }
 }
@@ -114,6 +131,8 @@ const HEAD_BYTES: usize = 5;
 /// byte a second does not hold a place that another could have.
 struct Watched {
     body: Body,
+    /// What was read before anybody asked for it.
+    ahead: Option<Frame<Bytes>>,
     held: Arc<Held>,
     /// Who admits it; `None` when it asks for no work, and once it is admitted.
     desk: Option<Arc<Desk>>,
@@ -127,6 +146,12 @@ struct Watched {
 }
 
 impl Watched {
+    /// Waits for the first bytes, and whether the call is refused because of what they say.
+    fn poll_ahead(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        self.ahead = ready!(Pin::new(&mut *self).poll_frame(context)).transpose()?;
+        Poll::Ready(Ok(()))
+    }
+
     /// Counts `data`, refuses the call when its task has too many, and admits it when the whole of its
     /// message has come.
     fn take(&mut self, data: &[u8]) -> Result<(), Status> {
@@ -170,6 +195,9 @@ impl http_body::Body for Watched {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if let Some(ahead) = self.ahead.take() {
+            return Poll::Ready(Some(Ok(ahead)));
+        }
         let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) else {
             let wait = self.patience.get_or_insert_with(|| Box::pin(tokio::time::sleep(BODY_WAIT)));
             ready!(wait.as_mut().poll(context));
@@ -186,11 +214,19 @@ impl http_body::Body for Watched {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.ahead.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let ahead = self.ahead.as_ref().and_then(Frame::data_ref).map_or(0, Bytes::len);
+        let ahead = u64::try_from(ahead).unwrap_or(u64::MAX);
+        let rest = self.body.size_hint();
+        let mut whole = SizeHint::new();
+        whole.set_lower(rest.lower().saturating_add(ahead));
+        if let Some(upper) = rest.upper() {
+            whole.set_upper(upper.saturating_add(ahead));
+        }
+        whole
     }
 }
 
@@ -241,6 +277,7 @@ mod tests {
             let room = Intake::default().none();
             let mut watched = Watched {
                 body: Body::empty(),
+                ahead: None,
                 held: Arc::new(Held { room, admitted: OnceLock::new() }),
                 desk: Some(Arc::clone(&desk)),
                 answer: Some((Urgency::Usual, None)),

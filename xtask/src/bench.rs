@@ -67,9 +67,9 @@ fn pass(run: &mut std::process::Command, words: &[&str]) {
     }
 }
 
-/// The binary, built for release; `None` when it does not build.
+/// The binary as it is handed out; `None` when it does not build.
 fn sensemble() -> Result<Option<String>, String> {
-    let mut build = step::cargo(&["build", "--release", "--package", "sensemble"]);
+    let mut build = step::cargo(&["build", "--profile", "dist", "--package", "sensemble"]);
     build.args(["--message-format", "json-render-diagnostics"]);
     let (built, messages) = step::output(&mut build).map_err(|error| error.to_string())?;
     let program = crate::golden::executable(&messages, "sensemble");
