@@ -37,7 +37,7 @@ impl Fitted {
     ) -> Result<Self, Fault> {
         let size = Size { rows: samples.len(), width: samples.width(), classes };
         let recipe = plan::recipe(family, size);
-        let (preparation, prepared) = prepare(recipe.preparing(), samples)?;
+        let (preparation, prepared) = prepare(recipe.preparing(), samples, (labels, classes))?;
         let stop = Stop::default();
         let rows = prepared.as_ref().unwrap_or(samples);
         let lesson = Lesson { seed: SEED, ..Lesson::new(rows, labels, classes, &stop) };

@@ -58,7 +58,7 @@ fn measure(family: Family, set: &Set, classes: usize) -> Result<f64, Failure> {
     let recipe = recipe(family, Size { rows: samples.len(), width: samples.width(), classes });
     let before = forget_peak()?;
     let began = cpu_seconds()?;
-    let (preparation, prepared) = prepare(recipe.preparing(), samples)?;
+    let (preparation, prepared) = prepare(recipe.preparing(), samples, (labels, classes))?;
     let ready = cpu_seconds()?;
     let stop = Stop::default();
     let lesson = Lesson::new(prepared.as_ref().unwrap_or(samples), labels, classes, &stop);

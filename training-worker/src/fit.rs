@@ -7,6 +7,7 @@
 mod bins;
 pub mod boosted;
 mod components;
+mod discriminants;
 #[cfg(test)]
 mod edges;
 pub mod forest;
@@ -35,6 +36,7 @@ use models::{Family, Features, Model};
 use self::weights::Counted;
 
 pub use components::{Components, PrepareError, principal_components, standardised_components};
+pub use discriminants::standardised_discriminants;
 pub use memory::MEMORY_MAX;
 pub use preparing::{prepare, standardise};
 pub use weights::balanced;
@@ -185,6 +187,8 @@ pub enum Preparing {
     Standardised,
     /// Standardised, then projected to at most so many principal components.
     Projected(usize),
+    /// Standardised, then projected to at most so many discriminants of the classes.
+    Discriminated(usize),
 }
 
 impl Recipe {
@@ -222,11 +226,38 @@ impl Recipe {
         match self {
             Self::Forest(_) | Self::Boosted(_) => Preparing::Nothing,
             Self::Ridge(_) | Self::LinearSvm(_) | Self::Mlp(_) => Preparing::Standardised,
+            Self::RbfSvm(settings) if settings.discriminants => {
+                let most = settings.components.unwrap_or(knn::Settings::default().components);
+                Preparing::Discriminated(most)
+            }
             Self::RbfSvm(settings) => {
                 settings.components.map_or(Preparing::Standardised, Preparing::Projected)
             }
+            Self::Knn(settings) if settings.discriminants => {
+                Preparing::Discriminated(settings.components)
+            }
             Self::Knn(settings) => Preparing::Projected(settings.components),
         }
+    }
+}
+
+impl Recipe {
+    /// The same recipe on other columns, for families that compare distances: rows that are near in all
+    /// that varies, or near in what tells the classes apart. Which is better depends on the samples.
+    #[must_use]
+    pub fn on_other_columns(&self, width: usize, classes: usize) -> Option<Self> {
+        let mut other = self.clone();
+        let discriminants = match &mut other {
+            Self::Knn(knn::Settings { discriminants, .. })
+            | Self::RbfSvm(rbf_svm::Settings { discriminants, .. }) => discriminants,
+            Self::Ridge(_)
+            | Self::Forest(_)
+            | Self::LinearSvm(_)
+            | Self::Mlp(_)
+            | Self::Boosted(_) => return None,
+        };
+        *discriminants = !*discriminants;
+        (!*discriminants || discriminants::are_found(width, classes)).then_some(other)
     }
 }
 

@@ -21,7 +21,7 @@ use crate::{
     draw::hash,
     fit::{
         FitError, Lesson, PrepareError, Preparing, Recipe, Stop, fit, ridge, standardise,
-        standardised_components,
+        standardised_components, standardised_discriminants,
     },
     material::{Lessons, Material},
     panel::Opinion,
@@ -106,14 +106,16 @@ impl Heard {
 struct Ground {
     samples: Arc<Features>,
     labels: Vec<u16>,
+    classes: usize,
     prepared: BTreeMap<Preparing, (Preparation, Arc<Features>)>,
 }
 
 impl Ground {
-    fn of(lessons: &Lessons) -> Self {
+    fn of(lessons: &Lessons, classes: usize) -> Self {
         Self {
             samples: lessons.samples.clone(),
             labels: lessons.labels.clone(),
+            classes,
             prepared: BTreeMap::new(),
         }
     }
@@ -139,6 +141,13 @@ impl Ground {
                 let preparation =
                     standardised_components(&self.samples, most).map_err(BenchError::Prepare)?;
                 let samples = preparation.features(&self.samples).map_err(BenchError::Lowered)?;
+                (preparation, Arc::new(samples))
+            }
+            Preparing::Discriminated(most) => {
+                let (samples, labels) = (&self.samples, &self.labels);
+                let preparation = standardised_discriminants(samples, labels, self.classes, most)
+                    .map_err(BenchError::Prepare)?;
+                let samples = preparation.features(samples).map_err(BenchError::Lowered)?;
                 (preparation, Arc::new(samples))
             }
         };
@@ -256,14 +265,19 @@ impl Workbench {
     #[must_use]
     pub fn new(material: Arc<Material>, terms: Terms) -> Self {
         let rows = material.truth().len() + material.held_out.truth.len();
-        let values = rows * material.schema.classes().len() * Family::ALL.len();
+        let classes = material.schema.classes().len();
+        let values = rows * classes * Family::ALL.len();
         Self {
             terms,
             thin: None,
             keeps_scores: values <= SCORES_MAX,
             truth: material.truth(),
-            whole: Ground::of(&material.lessons),
-            folds: material.folds.iter().map(|across| Ground::of(&across.lessons)).collect(),
+            whole: Ground::of(&material.lessons, classes),
+            folds: material
+                .folds
+                .iter()
+                .map(|across| Ground::of(&across.lessons, classes))
+                .collect(),
             material,
             preparations: Vec::new(),
             standing: Vec::new(),
@@ -319,29 +333,41 @@ impl Workbench {
         clock: &dyn Fn() -> f64,
     ) -> Result<(), BenchError> {
         self.complete(stop, clock)?;
+        let effort = self.effort(recipe.family(), stop);
+        let began = clock();
+        let (recipe, heard) = if self.standing.is_empty() {
+            let opinion = self.hear_briefly(recipe, &effort)?;
+            (recipe.clone(), Heard { opinion, compact: false })
+        } else {
+            self.hear_on_better_columns(recipe, &effort)?
+        };
+        self.stand(recipe, heard, &effort, &|| clock() - began)
+    }
+
+    /// Fits what was `heard` of on all rows, to serve.
+    fn stand(
+        &mut self,
+        recipe: Recipe,
+        heard: Heard,
+        effort: &Effort<'_>,
+        seconds: &dyn Fn() -> f64,
+    ) -> Result<(), BenchError> {
         let family = recipe.family();
         let classes = self.material.schema.classes().len();
-        let effort = self.effort(family, stop);
-        let began = clock();
-        let heard = if self.standing.is_empty() {
-            Heard { opinion: self.hear_briefly(recipe, &effort)?, compact: false }
-        } else {
-            self.hear(recipe, &effort)?
-        };
         let before = self.earlier.iter().position(|member| member.family == family);
         let member = match before {
             Some(at) => self.earlier.remove(at),
             None => {
                 let (preparation, model) =
-                    self.whole.fit(recipe, classes, |class| class, &effort)?;
+                    self.whole.fit(&recipe, classes, |class| class, effort)?;
                 let model = heard.form(model);
                 Member { family, preparation: self.keep(preparation), model }
             }
         };
-        let fit_seconds = clock() - began;
+        let fit_seconds = seconds();
         let fitted = (self.preparations[member.preparation].clone(), member.model.clone());
         let (held_out, work) = self.ask(family, fitted, &self.material.held_out.samples)?;
-        let origin = Origin::Fitted(recipe.clone());
+        let origin = Origin::Fitted(recipe);
         let across = heard.opinion;
         self.standing.push(Standing { member, origin, across, held_out, fit_seconds, work });
         Ok(())
@@ -395,19 +421,25 @@ impl Workbench {
         };
         let recipe = recipe.clone();
         let began = clock();
-        match self.hear(&recipe, &self.effort(recipe.family(), stop)) {
-            Ok(heard) => {
-                if let Some(mut first) = self.standing.first().cloned() {
-                    first.member.model = heard.form(first.member.model);
-                    let preparation = self.preparations[first.member.preparation].clone();
-                    let fitted = (preparation, first.member.model.clone());
-                    let held_out = &self.material.held_out.samples;
-                    (first.held_out, first.work) =
-                        self.ask(first.member.family, fitted, held_out)?;
-                    first.across = heard.opinion;
-                    first.fit_seconds += clock() - began;
-                    self.standing[0] = first;
+        let effort = self.effort(recipe.family(), stop);
+        match self.hear_on_better_columns(&recipe, &effort) {
+            Ok((better, heard)) => {
+                let Some(mut first) = self.standing.first().cloned() else { return Ok(()) };
+                if better != recipe {
+                    let classes = self.whole.classes;
+                    let fitted = self.whole.fit(&better, classes, |class| class, &effort)?;
+                    first.member.preparation = self.keep(fitted.0);
+                    first.member.model = fitted.1;
+                    first.origin = Origin::Fitted(better);
                 }
+                first.member.model = heard.form(first.member.model);
+                let preparation = self.preparations[first.member.preparation].clone();
+                let fitted = (preparation, first.member.model.clone());
+                let held_out = &self.material.held_out.samples;
+                (first.held_out, first.work) = self.ask(first.member.family, fitted, held_out)?;
+                first.across = heard.opinion;
+                first.fit_seconds += clock() - began;
+                self.standing[0] = first;
                 Ok(())
             }
             Err(error) if error.stopped() => Err(error),
@@ -458,16 +490,48 @@ impl Workbench {
         })
     }
 
-    /// Whether a compact form costs no measurable accuracy: it is right in no fewer rows than chance
+    /// What members of a recipe say that were fitted without each fold, or of the same recipe on other
+    /// columns, where that is better. Of what is as good the discriminants are taken: they are fewer, and
+    /// what they leave out is what moves without the class, as it will move again.
+    fn hear_on_better_columns(
+        &mut self,
+        recipe: &Recipe,
+        effort: &Effort<'_>,
+    ) -> Result<(Recipe, Heard), BenchError> {
+        let heard = self.hear(recipe, effort)?;
+        let (width, classes) = (self.material.schema.width(), self.whole.classes);
+        let Some(other) = recipe.on_other_columns(width, classes) else {
+            return Ok((recipe.clone(), heard));
+        };
+        match self.hear(&other, effort) {
+            Ok(of_other) => {
+                let fewer = matches!(other.preparing(), Preparing::Discriminated(_));
+                let other_is_taken = if fewer {
+                    self.as_good(&of_other.opinion, &heard.opinion)
+                } else {
+                    !self.as_good(&heard.opinion, &of_other.opinion)
+                };
+                Ok(if other_is_taken { (other, of_other) } else { (recipe.clone(), heard) })
+            }
+            Err(error) if error.stopped() => Err(error),
+            Err(error) => {
+                let family = recipe.family().name();
+                tracing::info!(family, error = %runtime::Report(&error), "left on the columns it has");
+                Ok((recipe.clone(), heard))
+            }
+        }
+    }
+
+    /// Whether something smaller costs no measurable accuracy: it is right in no fewer rows than chance
     /// explains, among those where only one of both is right.
     #[expect(clippy::cast_precision_loss, reason = "counts of rows")]
-    fn as_good(&self, compact: &Opinion, exact: &Opinion) -> bool {
+    fn as_good(&self, smaller: &Opinion, larger: &Opinion) -> bool {
         let classes = self.material.schema.classes().len();
-        let (compact, exact) = (compact.votes(classes), exact.votes(classes));
+        let (smaller, larger) = (smaller.votes(classes), larger.votes(classes));
         let (mut lost, mut won) = (0_usize, 0_usize);
-        for ((compact, exact), truth) in compact.iter().zip(&exact).zip(&self.truth) {
-            lost += usize::from(exact == truth && compact != truth);
-            won += usize::from(compact == truth && exact != truth);
+        for ((smaller, larger), truth) in smaller.iter().zip(&larger).zip(&self.truth) {
+            lost += usize::from(larger == truth && smaller != truth);
+            won += usize::from(smaller == truth && larger != truth);
         }
         lost.saturating_sub(won) as f64 <= ((lost + won) as f64).sqrt()
     }
@@ -483,7 +547,7 @@ impl Workbench {
         // A part of the rows, where that is enough to tell: several times as many as columns.
         let part = first.lessons.labels.len() / THIN;
         let ground = if BRIEF_ROWS_MIN.max(5 * self.material.schema.width()) < part {
-            self.thin.get_or_insert_with(|| Ground::of(&trial::thin(&first.lessons)))
+            self.thin.get_or_insert_with(|| Ground::of(&trial::thin(&first.lessons), classes))
         } else {
             &mut self.folds[0]
         };

@@ -67,6 +67,51 @@ fn assembled_with(material: &Arc<Material>, families: &[Family], terms: Terms) -
     bench.assemble().unwrap()
 }
 
+/// Rows of which a class says where they are.
+fn chunk_of(place: impl Fn(usize, &mut Draw) -> [f64; WIDTH]) -> SampleChunk {
+    let mut draw = Draw::new(7);
+    let mut chunk = SampleChunk { width: 4, ..SampleChunk::default() };
+    let mut values = Vec::new();
+    for row in 0..ROWS {
+        let class = row % CLASSES;
+        #[expect(clippy::cast_possible_truncation, reason = "test data")]
+        values.extend(place(class, &mut draw).map(|value| value as f32));
+        chunk.labels.push(u32::try_from(class).unwrap());
+        chunk.groups.push(format!("person {}", row * 12 / ROWS));
+    }
+    chunk.values = proto::parse::pack(&values);
+    chunk
+}
+
+#[test]
+fn neighbours_are_near_in_what_tells_classes_apart_only_where_that_is_no_worse() {
+    let classes = [-1.0, 0.0, 1.0];
+    // What differs between classes is small beside what varies without them…
+    let beside = chunk_of(|class, draw| {
+        let together = 9.0 * draw.normal();
+        let apart = classes[class] + 0.3 * draw.normal();
+        [together + apart, together - apart, draw.normal(), draw.normal()]
+    });
+    // … or classes are rings around the same middle.
+    let rings = chunk_of(|class, draw| {
+        let (radius, turn) = (1.0 + 3.0 * (class as f64), draw.unit() * std::f64::consts::TAU);
+        [radius * turn.cos(), radius * turn.sin(), 0.1 * draw.normal(), 0.1 * draw.normal()]
+    });
+    for family in [Family::Knn, Family::RbfSvm] {
+        for (chunk, expected) in [(&beside, 2), (&rings, WIDTH)] {
+            let material = material(std::slice::from_ref(chunk));
+            // As the first member, which is heard of in full later, and as the second.
+            for families in [[family, Family::Ridge], [Family::Ridge, family]] {
+                let ensemble = assembled(&material, &families).ensemble;
+                let member = ensemble.members().iter().find(|it| it.member.family == family);
+                let preparation = member.unwrap().member.preparation;
+                let columns = ensemble.preparations()[preparation].apply(&[0.5; WIDTH]).len();
+                assert_eq!(columns, expected, "{}", family.name());
+            }
+        }
+    }
+}
+
 #[test]
 fn every_choice_has_sets_of_as_much_as_its_people_can_show_and_what_is_asked_beyond_is_refused() {
     let material = material(&[chunk()]);
@@ -186,10 +231,17 @@ fn rows_ship_as_bytes_where_that_costs_nothing() {
 
 #[test]
 fn members_that_need_the_same_preparation_share_it() {
-    let families = [Family::Ridge, Family::LinearSvm, Family::Forest, Family::Boosted, Family::Knn];
+    let families = [
+        Family::Ridge,
+        Family::LinearSvm,
+        Family::Forest,
+        Family::Boosted,
+        Family::Knn,
+        Family::RbfSvm,
+    ];
     let assembled = assembled(&material(&[chunk()]), &families);
-    // Nothing for trees; of so few columns all are kept, so that neighbours share with the planes.
-    assert_eq!(assembled.ensemble.preparations().len(), 2);
+    // Nothing for trees, the size of columns for planes, discriminants for who compares distances.
+    assert_eq!(assembled.ensemble.preparations().len(), 3);
 }
 
 #[test]

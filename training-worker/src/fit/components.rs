@@ -20,7 +20,7 @@ use crate::draw::Draw;
 #[derive(Debug, thiserror::Error)]
 pub enum PrepareError {
     /// The eigenvectors were not found.
-    #[error("the principal components were not found: {reason}")]
+    #[error("the directions to project to were not found: {reason}")]
     Eigen {
         /// What the library said.
         reason: String,
@@ -40,7 +40,7 @@ pub struct Components {
 }
 
 /// Up to this order all eigenvectors are found: a second of work, which grows with its cube.
-const EXACT_MAX: usize = 1024;
+pub(super) const EXACT_MAX: usize = 1024;
 /// Directions that are followed beyond those wanted, so that the last wanted ones are right.
 const SPARE: usize = 12;
 /// How often the random directions are turned towards the components.
@@ -48,7 +48,7 @@ const TURNS: usize = 5;
 /// Rows multiplied at once.
 const BLOCK_ROWS: usize = 512;
 /// A component with less than this share of the largest one's variance is rounding noise.
-const NOISE: f64 = 1e-10;
+pub(super) const NOISE: f64 = 1e-10;
 
 /// Projects to the `most` directions of largest variance, fewer when there are fewer columns or
 /// rows.
@@ -109,7 +109,7 @@ fn find(samples: &Features, most: usize, exact_max: usize) -> Result<Components,
 }
 
 /// The projection to unit vectors.
-fn project(vectors: &[f64], mean: &[f64]) -> Step {
+pub(super) fn project(vectors: &[f64], mean: &[f64]) -> Step {
     let mut components = Vec::with_capacity(vectors.len());
     for vector in vectors.chunks_exact(mean.len()) {
         // The sign of a vector is the library's choice, so fix it.
@@ -264,14 +264,14 @@ fn perpendicular(directions: &[f32], width: usize) -> Result<Vec<f32>, PrepareEr
 }
 
 /// Eigenvalues and eigenvectors of a symmetric matrix, the largest first.
-struct Eigen {
+pub(super) struct Eigen {
     vectors: faer::Mat<f64>,
     values: Vec<f64>,
 }
 
 impl Eigen {
     /// Of `[order, order]`, of which only the lower triangle is read.
-    fn of(matrix: &[f64], order: usize) -> Result<Self, PrepareError> {
+    pub(super) fn of(matrix: &[f64], order: usize) -> Result<Self, PrepareError> {
         let found = view(matrix, order, order)
             .self_adjoint_eigen(Side::Lower)
             .map_err(|error| PrepareError::Eigen { reason: format!("{error:?}") })?;
@@ -280,12 +280,12 @@ impl Eigen {
     }
 
     /// The library has them growing.
-    fn value(&self, at: usize) -> f64 {
+    pub(super) fn value(&self, at: usize) -> f64 {
         self.values[self.values.len() - 1 - at]
     }
 
     /// One number of eigenvector `at`.
-    fn vector(&self, (at, row): (usize, usize)) -> f64 {
+    pub(super) fn vector(&self, (at, row): (usize, usize)) -> f64 {
         self.vectors[(row, self.values.len() - 1 - at)]
     }
 }

@@ -9,8 +9,10 @@ use super::{FitError, Lesson, matrix::index32};
 pub struct Settings {
     /// How many neighbours vote.
     pub k: usize,
-    /// Most principal components that a row is projected to beforehand.
+    /// Most directions that a row is projected to beforehand.
     pub components: usize,
+    /// Whether those are discriminants of the classes, not principal components.
+    pub discriminants: bool,
 }
 
 impl Default for Settings {
@@ -18,7 +20,7 @@ impl Default for Settings {
     /// times less to read for each answer. The RBF SVM of large data has as many, so that both share
     /// the projection.
     fn default() -> Self {
-        Self { k: 5, components: 56 }
+        Self { k: 5, components: 56, discriminants: false }
     }
 }
 

@@ -7,6 +7,7 @@ use models::{Features, Preparation, Step};
 use super::{
     Preparing,
     components::{PrepareError, standardised_components},
+    discriminants::standardised_discriminants,
     matrix::{means, narrow},
 };
 
@@ -14,15 +15,22 @@ use super::{
 ///
 /// # Errors
 ///
-/// [`PrepareError`] when there are no principal components to be had.
+/// [`PrepareError`] when there are no such directions to be had. `labels`, each below `classes`, are what
+/// discriminants tell apart.
 pub fn prepare(
     preparing: Preparing,
     samples: &Features,
+    (labels, classes): (&[u16], usize),
 ) -> Result<(Preparation, Option<Features>), PrepareError> {
     let most = match preparing {
         Preparing::Nothing => return Ok((Preparation::default(), None)),
         Preparing::Standardised => samples.width(),
         Preparing::Projected(most) => most,
+        Preparing::Discriminated(most) => {
+            let preparation = standardised_discriminants(samples, labels, classes, most)?;
+            let prepared = preparation.features(samples).map_err(PrepareError::Lowered)?;
+            return Ok((preparation, Some(prepared)));
+        }
     };
     // To turn all columns would change no distance.
     let preparation = if most < samples.width() {

@@ -32,11 +32,20 @@ pub struct Settings {
     pub cache_bytes: usize,
     /// Most principal components that a row is projected to beforehand; `None` for none of that.
     pub components: Option<usize>,
+    /// Whether a row is projected to the discriminants of the classes instead.
+    pub discriminants: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { cost: 5.0, gamma: 1.0, tolerance: 1e-2, cache_bytes: 64 << 20, components: None }
+        Self {
+            cost: 5.0,
+            gamma: 1.0,
+            tolerance: 1e-2,
+            cache_bytes: 64 << 20,
+            components: None,
+            discriminants: false,
+        }
     }
 }
 

@@ -37,15 +37,22 @@ const fn log(name: &'static str, low: f64, high: f64) -> Side {
     Side { name, low, high, scale: Scale::Log }
 }
 
+/// 1 for discriminants of the classes, 0 for other columns.
+const DISCRIMINANTS: Side = even("discriminants", 0.0, 1.0);
+
 /// What is searched of `family`. Everything else stays as [`plan::recipe`] has it.
 #[must_use]
 pub fn of(family: Family) -> &'static [Side] {
     match family {
-        Family::Knn => const { &[log("k", 1.0, 25.0), log("components", 8.0, 128.0)] },
+        Family::Knn => {
+            const { &[log("k", 1.0, 25.0), log("components", 8.0, 128.0), DISCRIMINANTS] }
+        }
         Family::Ridge => const { &[log("alpha", 1e-5, 1e-1)] },
         Family::Forest => const { &[log("columns", 0.3, 3.0), even("rows_min", 1.0, 6.0)] },
         Family::LinearSvm => const { &[log("cost", 1e-4, 1.0)] },
-        Family::RbfSvm => const { &[log("cost", 0.5, 100.0), log("gamma", 0.1, 4.0)] },
+        Family::RbfSvm => {
+            const { &[log("cost", 0.5, 100.0), log("gamma", 0.1, 4.0), DISCRIMINANTS] }
+        }
         Family::Mlp => {
             const {
                 &[
@@ -106,11 +113,13 @@ pub fn settings(recipe: &Recipe) -> impl Iterator<Item = (&'static str, f64)> + 
 /// A value for each side of the family's space.
 fn values(recipe: &Recipe) -> Vec<f64> {
     match recipe {
-        Recipe::Knn(it) => vec![count(it.k), count(it.components)],
+        Recipe::Knn(it) => {
+            vec![count(it.k), count(it.components), either(it.discriminants)]
+        }
         Recipe::Ridge(it) => vec![it.alpha],
         Recipe::Forest(it) => vec![it.columns, count(it.rows_min)],
         Recipe::LinearSvm(it) => vec![f64::from(it.cost)],
-        Recipe::RbfSvm(it) => vec![it.cost, it.gamma],
+        Recipe::RbfSvm(it) => vec![it.cost, it.gamma, either(it.discriminants)],
         Recipe::Mlp(it) => {
             let hidden = it.hidden.first().copied().unwrap_or(0);
             vec![count(hidden), it.decay, it.dropout, it.rate]
@@ -123,7 +132,11 @@ fn values(recipe: &Recipe) -> Vec<f64> {
 fn set(recipe: Recipe, values: &[f64]) -> Recipe {
     let whole = |at: usize| nearest(values[at]);
     match recipe {
-        Recipe::Knn(_) => Recipe::Knn(knn::Settings { k: whole(0), components: whole(1) }),
+        Recipe::Knn(_) => Recipe::Knn(knn::Settings {
+            k: whole(0),
+            components: whole(1),
+            discriminants: 0 < whole(2),
+        }),
         Recipe::Ridge(_) => Recipe::Ridge(ridge::Settings { alpha: values[0] }),
         Recipe::Forest(it) => {
             Recipe::Forest(forest::Settings { columns: values[0], rows_min: whole(1), ..it })
@@ -132,7 +145,8 @@ fn set(recipe: Recipe, values: &[f64]) -> Recipe {
             Recipe::LinearSvm(linear_svm::Settings { cost: narrow(values[0]), ..it })
         }
         Recipe::RbfSvm(it) => {
-            Recipe::RbfSvm(rbf_svm::Settings { cost: values[0], gamma: values[1], ..it })
+            let (cost, gamma, discriminants) = (values[0], values[1], 0 < whole(2));
+            Recipe::RbfSvm(rbf_svm::Settings { cost, gamma, discriminants, ..it })
         }
         Recipe::Mlp(it) => Recipe::Mlp(mlp::Settings {
             hidden: vec![whole(0)],
@@ -149,6 +163,10 @@ fn set(recipe: Recipe, values: &[f64]) -> Recipe {
             ..it
         }),
     }
+}
+
+fn either(it: bool) -> f64 {
+    f64::from(u8::from(it))
 }
 
 fn between(Side { low, high, scale, .. }: Side, at: f64) -> f64 {

@@ -27,7 +27,9 @@ impl Workbench {
         let effort = self.effort(family, stop);
         let across = &self.material.folds[0];
         let ground = match rung {
-            Rung::Part => self.thin.get_or_insert_with(|| Ground::of(&thin(&across.lessons))),
+            Rung::Part => {
+                self.thin.get_or_insert_with(|| Ground::of(&thin(&across.lessons), classes))
+            }
             Rung::Whole => &mut self.folds[0],
         };
         let fitted = ground.fit(recipe, classes, |class| class, &effort)?;
@@ -53,8 +55,11 @@ impl Workbench {
         let family = recipe.family();
         let fitted = |it: &Standing| matches!(it.origin, Origin::Fitted(_));
         let before = self.standing.iter().position(|it| it.member.family == family && fitted(it));
-        self.add(recipe, stop, clock)?;
         self.complete(stop, clock)?;
+        let effort = self.effort(family, stop);
+        let began = clock();
+        let heard = self.hear(recipe, &effort)?;
+        self.stand(recipe.clone(), heard, &effort, &|| clock() - began)?;
         let Some(before) = before else { return Ok(true) };
         let classes = self.material.schema.classes().len();
         let right = |at: usize| {
