@@ -274,6 +274,8 @@ fn best_single(folder: &Folder, assembled: &Assembled) -> Result<(Family, Ensemb
             let mut parts = assembled.ensemble.clone().into_parts();
             parts.members = vec![parts.members.swap_remove(at)];
             parts.voting = Voting::default();
+            // They say what all members together vote.
+            parts.golden = Vec::new();
             Ensemble::new(parts)?
         }
     };
