@@ -232,6 +232,8 @@ impl http_body::Body for Watched {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
     use proto::{inference, v1};
 
     use super::*;
@@ -294,5 +296,62 @@ mod tests {
         assert!(begin("cellar").is_ok(), "it may be served elsewhere");
         drop(crowd);
         assert!(begin("kitchen").is_ok());
+    }
+
+    /// Answers with what it was asked, and counts how often.
+    #[derive(Clone, Default)]
+    struct Echo(Arc<AtomicUsize>);
+
+    impl Service<http::Request<Body>> for Echo {
+        type Response = http::Response<Body>;
+        type Error = Infallible;
+        type Future = BoxFuture<http::Response<Body>, Infallible>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+            self.0.fetch_add(1, Relaxed);
+            Box::pin(async move { Ok(http::Response::new(request.into_body())) })
+        }
+    }
+
+    #[tokio::test]
+    async fn what_its_first_bytes_refuse_never_reaches_the_service_and_what_passes_does_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let served = Arc::new(crate::served::tests::served(&[models::Family::Ridge], false));
+        let desk = Arc::new(crate::answer::tests::desk(dir.path(), Some(Arc::clone(&served))));
+        let echo = Echo::default();
+        let mut door = Doorway::new(echo.clone(), desk, Intake::default());
+        let message = framed(&v1::PredictRequest {
+            task: "kitchen".to_owned(),
+            features: vec![1.5; 900],
+            ..Default::default()
+        });
+        let mut ask = async || {
+            let body = Body::new(axum::body::Body::from(message.clone()));
+            let request = http::Request::post("/sensemble.v1.Serving/Predict").body(body).unwrap();
+            door.call(request).await.unwrap()
+        };
+
+        let passed = ask().await.into_body();
+        assert_eq!(passed.size_hint().exact(), u64::try_from(message.len()).ok());
+        assert!(!passed.is_end_stream());
+        let whole = axum::body::to_bytes(axum::body::Body::new(passed), usize::MAX).await.unwrap();
+        assert_eq!((&whole[..], echo.0.load(Relaxed)), (&message[..], 1));
+
+        let crowd: Vec<_> =
+            (0..IN_FLIGHT_MAX * 4).map(|_| Meter::enter(&served.meter, 1)).collect();
+        let refused = ask().await;
+        assert_eq!(refused.headers()["grpc-status"], "8");
+        assert!(
+            refused.headers().contains_key("grpc-status-details-bin"),
+            "says when to try again"
+        );
+        assert_eq!(echo.0.load(Relaxed), 1);
+        drop(crowd);
+        ask().await;
+        assert_eq!(echo.0.load(Relaxed), 2);
     }
 }
