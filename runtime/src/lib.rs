@@ -5,6 +5,7 @@ pub mod clock;
 pub mod drain;
 pub mod exposition;
 pub mod listen;
+pub mod place;
 pub mod report;
 pub mod secret;
 pub mod spawn;

@@ -1,6 +1,6 @@
 //! Where traces go and which of them, as a person says it.
 
-use std::net::IpAddr;
+use runtime::place::Place;
 
 use crate::sampler::{Sampler, SamplerError};
 
@@ -68,34 +68,11 @@ impl Settings {
             Some(_) => return Err(wrong("the scheme is not http")),
         };
         let place = place.strip_suffix('/').unwrap_or(place);
-        if place.is_empty() || place.contains(['/', '?', '#', '@']) {
-            return Err(wrong("what is not HOST:PORT is not understood"));
+        let place = Place::parse(place, PORT).map_err(wrong)?;
+        if !place.is_here() && !insecure {
+            return Err(SettingsError::Exposed { host: place.host });
         }
-        // An IPv6 address stands in brackets, because it has colons of its own.
-        let (host, port) = match place.strip_prefix('[') {
-            Some(rest) => {
-                let (host, port) = rest.split_once(']').ok_or_else(|| wrong("a ] is missing"))?;
-                (host, port.strip_prefix(':'))
-            }
-            None => match place.split_once(':') {
-                None => (place, None),
-                Some((host, port)) => (host, Some(port)),
-            },
-        };
-        let port: u16 = match port {
-            None => PORT,
-            Some(port) => port.parse().map_err(|_| wrong("the port is no number up to 65535"))?,
-        };
-        if host.is_empty() || port == 0 {
-            return Err(wrong("the host or the port is missing"));
-        }
-        let loopback = host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
-            || host.eq_ignore_ascii_case("localhost");
-        if !loopback && !insecure {
-            return Err(SettingsError::Exposed { host: host.to_owned() });
-        }
-        let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-        Ok(Self { endpoint: format!("http://{host}:{port}"), sampler })
+        Ok(Self { endpoint: format!("http://{place}"), sampler })
     }
 
     /// `http://host:port`.

@@ -1,6 +1,8 @@
 //! Where the broker is, as a person writes it: `mqtt://user:password@host:port`.
 
-use std::{fmt, net::IpAddr, str::FromStr};
+use std::{fmt, str::FromStr};
+
+use runtime::place::Place;
 
 /// The port of MQTT without TLS.
 const PORT: u16 = 1883;
@@ -10,8 +12,7 @@ const BYTES_MAX: usize = 1024;
 /// The address of a broker, and who we are to it. Never shown with its password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Broker {
-    pub(super) host: String,
-    pub(super) port: u16,
+    pub(super) place: Place,
     pub(super) user: Option<(String, String)>,
 }
 
@@ -44,12 +45,6 @@ pub enum BrokerError {
 }
 
 impl Broker {
-    /// Whether what is said to it could be heard on a network.
-    fn is_exposed(&self) -> bool {
-        let loopback = self.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-        !loopback && !self.host.eq_ignore_ascii_case("localhost")
-    }
-
     /// Who we are to it, as a digest.
     pub(super) fn fingerprint(&self) -> String {
         let (name, password) = self.user.as_ref().map_or(("", ""), |(a, b)| (a, b));
@@ -63,8 +58,8 @@ impl Broker {
     ///
     /// [`BrokerError::Exposed`] for a broker elsewhere, without `insecure`.
     pub fn allowed(self, insecure: bool) -> Result<Self, BrokerError> {
-        if self.is_exposed() && !insecure {
-            return Err(BrokerError::Exposed { host: self.host });
+        if !self.place.is_here() && !insecure {
+            return Err(BrokerError::Exposed { host: self.place.host });
         }
         Ok(self)
     }
@@ -97,36 +92,13 @@ impl FromStr for Broker {
                 Ok((plain(name)?, plain(password)?))
             })
             .transpose()?;
-        // An IPv6 address stands in brackets, because it has colons of its own.
-        let (host, port) = match place.strip_prefix('[') {
-            Some(rest) => {
-                let (host, port) = rest.split_once(']').ok_or_else(|| wrong("a ] is missing"))?;
-                (host, port.strip_prefix(':'))
-            }
-            None => match place.split_once(':') {
-                None => (place, None),
-                Some((host, port)) => (host, Some(port)),
-            },
-        };
-        let port = match port {
-            None => PORT,
-            Some(port) => port.parse().map_err(|_| wrong("the port is no number up to 65535"))?,
-        };
-        if host.is_empty() || host.contains(['/', '?', '#']) || port == 0 {
-            return Err(wrong("the host or the port is missing"));
-        }
-        Ok(Self { host: host.to_owned(), port, user })
+        Ok(Self { place: Place::parse(place, PORT).map_err(wrong)?, user })
     }
 }
 
 impl fmt::Display for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { host, port, user: _ } = self;
-        if host.contains(':') {
-            write!(f, "mqtt://[{host}]:{port}")
-        } else {
-            write!(f, "mqtt://{host}:{port}")
-        }
+        write!(f, "mqtt://{}", self.place)
     }
 }
 
@@ -144,9 +116,9 @@ mod tests {
     fn a_broker_is_a_host_a_port_and_perhaps_somebody() {
         let broker = |text: &str| text.parse::<Broker>();
         let plain = broker("mqtt://localhost").unwrap();
-        assert_eq!((plain.host.as_str(), plain.port, plain.user), ("localhost", 1883, None));
+        assert_eq!((plain.place.to_string().as_str(), plain.user), ("localhost:1883", None));
         let somebody = broker("mqtt://ann:p%40ss%2f@[::1]:1884/").unwrap();
-        assert_eq!((somebody.host.as_str(), somebody.port), ("::1", 1884));
+        assert_eq!(somebody.place.to_string(), "[::1]:1884");
         assert_eq!(somebody.user, Some(("ann".to_owned(), "p@ss/".to_owned())));
         for wrong in [
             "",

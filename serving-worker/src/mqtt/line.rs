@@ -82,7 +82,7 @@ pub(super) struct Stuck;
 pub(super) fn begin(place: &Place, status: &str) -> (Mouth, mpsc::Receiver<News>) {
     let broker = &place.broker;
     let name = format!("sensemble-{}-{}", place.site, place.device);
-    let mut options = MqttOptions::new(name, &broker.host, broker.port);
+    let mut options = MqttOptions::new(name, &broker.place.host, broker.place.port);
     let receive_max = u16::try_from(MESSAGES_MAX).expect("it is small");
     options
         .set_clean_start(false)
