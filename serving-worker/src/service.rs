@@ -50,13 +50,14 @@ use crate::{
 
 /// Bundles of revisions that are served, will be, or were: room for two of the largest and then some.
 const BUNDLE_BYTES_MAX: u64 = 4 * proto::BUNDLE_BYTES_MAX;
-/// Receipts: at a kilobyte each, the last quarter of a million answers.
+/// Receipts: at a kilobyte each, the last quarter of a million answers. What waits for a disk that stalls
+/// lies in memory, and the whole worker is to stay below 64 MiB.
 const RECEIPTS: ring::Limits = ring::Limits {
     bytes_max: 256 << 20,
     records_max: 500_000,
     segment_bytes: 4 << 20,
     record_bytes_max: RECORD_BYTES_MAX,
-    queue_bytes_max: 64 << 20,
+    queue_bytes_max: 16 << 20,
 };
 /// Corrections that wait for the scheduler: at a kilobyte each, a quarter of a million.
 const OUTBOX: outbox::Limits = outbox::Limits {
