@@ -197,6 +197,22 @@ impl<F: FnMut(usize, u32) -> u32> WithSimd for EachNearRow<'_, F> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, _: S) {
+        // Of a width that is known when this is compiled, several rows are compared side by side.
+        match self.x.len() {
+            1 => return self.narrow::<1>(),
+            2 => return self.narrow::<2>(),
+            3 => return self.narrow::<3>(),
+            4 => return self.narrow::<4>(),
+            5 => return self.narrow::<5>(),
+            6 => return self.narrow::<6>(),
+            7 => return self.narrow::<7>(),
+            8 => return self.narrow::<8>(),
+            9 => return self.narrow::<9>(),
+            10 => return self.narrow::<10>(),
+            11 => return self.narrow::<11>(),
+            12 => return self.narrow::<12>(),
+            _ => {}
+        }
         let mut limit = u32::MAX;
         let (first, last) = self.x.split_at(self.x.len().min(BYTES));
         for (number, row) in self.rows.chunks_exact(self.x.len()).enumerate() {
@@ -208,6 +224,39 @@ impl<F: FnMut(usize, u32) -> u32> WithSimd for EachNearRow<'_, F> {
             sum += sum_of_bytes(tail, last);
             if sum < limit {
                 limit = (self.then)(number, sum);
+            }
+        }
+    }
+}
+
+/// Narrow rows that are compared side by side.
+const ROWS: usize = 32;
+
+impl<F: FnMut(usize, u32) -> u32> EachNearRow<'_, F> {
+    /// The same for rows of `WIDTH` values, which is the length of `x`.
+    #[inline(always)]
+    fn narrow<const WIDTH: usize>(&mut self) {
+        let mut x = [0_u8; WIDTH];
+        x.copy_from_slice(self.x);
+        let (rows, _) = self.rows.as_chunks::<WIDTH>();
+        let mut limit = u32::MAX;
+        let mut sums = [0_u32; ROWS];
+        for (block, rows) in rows.chunks(ROWS).enumerate() {
+            for (sum, row) in sums.iter_mut().zip(rows) {
+                *sum = 0;
+                for at in 0..WIDTH {
+                    let difference = u32::from(row[at].abs_diff(x[at]));
+                    *sum += difference * difference;
+                }
+            }
+            // Most blocks have nobody who is near.
+            if sums[..rows.len()].iter().all(|&sum| limit <= sum) {
+                continue;
+            }
+            for (row, &sum) in sums[..rows.len()].iter().enumerate() {
+                if sum < limit {
+                    limit = (self.then)(block * ROWS + row, sum);
+                }
             }
         }
     }
