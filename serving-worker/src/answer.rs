@@ -179,8 +179,8 @@ impl Desk {
         }
     }
 
-    /// Lets the next sample of a stream in, as soon as there is room: a stream is held back rather
-    /// than refused.
+    /// Lets the next message of a broker in, as soon as there is room: a broker keeps what is not taken
+    /// yet, and cannot be told when to send it again.
     pub(crate) async fn admit_in_turn(&self) -> Result<Admitted, PredictError> {
         let permit = Arc::clone(&self.in_flight).acquire_owned().await;
         Ok(Admitted { _permit: permit.map_err(|_| self.full())? })

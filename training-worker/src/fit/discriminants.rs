@@ -22,9 +22,10 @@ const SHRINKAGE: f64 = 0.03;
 /// And as much at least, of standardised columns: of one row a class, nothing scatters.
 const ADDED_MIN: f64 = 1e-6;
 
-/// Whether discriminants of so many columns are to be had: the work grows with the cube of them.
+/// Whether discriminants of so many columns and classes are to be had: the work grows with the cube of
+/// either.
 pub(super) fn are_found(width: usize, classes: usize) -> bool {
-    1 < width && width <= EXACT_MAX && 1 < classes
+    (2..=EXACT_MAX).contains(&width) && (2..=EXACT_MAX).contains(&classes)
 }
 
 /// [`standardise`], and then at most `most` discriminants of `labels`, each below `classes`; there is one
@@ -32,7 +33,8 @@ pub(super) fn are_found(width: usize, classes: usize) -> bool {
 ///
 /// # Errors
 ///
-/// [`PrepareError::Eigen`] when they are not found: of one class alone, or of more than 1 024 columns.
+/// [`PrepareError::Eigen`] when they are not found: of one class alone, or of more than 1 024 columns or
+/// classes.
 #[expect(clippy::cast_precision_loss, reason = "counts of rows in memory")]
 pub fn standardised_discriminants(
     samples: &Features,
@@ -43,7 +45,7 @@ pub fn standardised_discriminants(
     let (rows, width) = (samples.len() as f64, samples.width());
     let refused = |reason: &str| PrepareError::Eigen { reason: reason.to_owned() };
     if !are_found(width, classes) {
-        return Err(refused("no discriminants of so many columns, or of one class"));
+        return Err(refused("no discriminants of so many columns or classes, or of one alone"));
     }
     let first = standardise(samples);
     // Standardised columns have no mean but what rounding leaves of it.
@@ -185,6 +187,7 @@ mod tests {
         assert!(standardised_discriminants(&equal, &labels, 3, 9).is_err());
         let wide = Features::new(1025, vec![0.5; 2 * 1025]).unwrap();
         assert!(standardised_discriminants(&wide, &[0, 1], 2, 9).is_err());
+        assert!(standardised_discriminants(&samples, &labels, 1025, 9).is_err());
         // Fewer rows than columns are no obstacle.
         let few = Features::new(4, samples.values()[..12].to_vec()).unwrap();
         assert!(standardised_discriminants(&few, &labels[..3], 3, 9).is_ok());
