@@ -82,7 +82,9 @@ fn is_dying(pid: i32) -> bool {
     // `pid (command) state …`, and the command may hold anything.
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
-    state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
+    // Killed, the first thread may be done before others, which hold files and locks until they are.
+    let threads = || fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+    state.is_some_and(|state| !matches!(state, 'Z' | 'X') || 1 < threads())
 }
 
 fn command(pid: i32) -> String {
