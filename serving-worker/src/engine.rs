@@ -16,7 +16,7 @@ use store::blobs::{BlobError, Blobs};
 use tokio::sync::watch;
 
 use crate::{
-    load::{self, LoadError, Source},
+    load::{self, Haste, LoadError, Source},
     meter::Meter,
     orders::{Orders, Wanted},
     remembered::{Memory, Remembered, Upstream},
@@ -259,7 +259,8 @@ impl Engine {
             if self.tasks.get(&wanted.task).is_some_and(|served| served.wanted == wanted) {
                 continue;
             }
-            let source = Source { blobs: Arc::clone(&self.parts.blobs), scheduler: String::new() };
+            let blobs = Arc::clone(&self.parts.blobs);
+            let source = Source { blobs, scheduler: String::new(), haste: Haste::Now };
             let meter = self.meter(&wanted.task);
             let reuse = self.served_ensemble(&wanted.digest);
             match load::load(source, wanted.clone(), reuse, meter).await {
@@ -296,6 +297,7 @@ impl Engine {
         let source = Source {
             blobs: Arc::clone(&self.parts.blobs),
             scheduler: self.parts.upstream.borrow().scheduler.clone(),
+            haste: if self.tasks.is_empty() { Haste::Now } else { Haste::Behind },
         };
         let reuse = self.served_ensemble(&wanted.digest);
         let meter = self.meter(&wanted.task);

@@ -99,6 +99,16 @@ pub(crate) struct Source {
     pub(crate) blobs: Arc<Blobs>,
     /// Empty: only the disk.
     pub(crate) scheduler: String,
+    pub(crate) haste: Haste,
+}
+
+/// Whom a load makes way for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Haste {
+    /// Nobody: a task waits for its answers.
+    Now,
+    /// All who answer.
+    Behind,
 }
 
 /// Finds, checks, decodes, tries and warms what is wanted.
@@ -112,30 +122,37 @@ pub(crate) async fn load(
     reuse: Option<Arc<Ensemble>>,
     meter: Arc<Meter>,
 ) -> Result<Served, LoadError> {
+    let haste = source.haste;
     let ensemble = match reuse {
         Some(ensemble) => ensemble,
         None => {
             let bytes = find(&source, wanted.digest).await?;
-            blocking(move || models::bundle::decode(&bytes).map_err(LoadError::Decode))
+            blocking(haste, move || models::bundle::decode(&bytes).map_err(LoadError::Decode))
                 .await
                 .map(Arc::new)?
         }
     };
-    blocking(move || warm(wanted, ensemble, meter)).await
+    let warm = move || warm(wanted.clone(), Arc::clone(&ensemble), Arc::clone(&meter));
+    blocking(haste, warm).await
 }
 
-/// Also decoding and warming are long work: never on the threads that answer, and behind them.
+/// Also decoding and warming are long work: never on the threads that answer.
 async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, LoadError> + Send + 'static,
+    haste: Haste,
+    work: impl Fn() -> Result<T, LoadError> + Send + Sync + 'static,
 ) -> Result<T, LoadError> {
-    runtime::spawn::behind("load", work).await.ok_or(LoadError::Broken)?
+    let ended = match haste {
+        Haste::Now => tokio::task::spawn_blocking(work).await.ok(),
+        Haste::Behind => runtime::spawn::behind("load", work).await,
+    };
+    ended.ok_or(LoadError::Broken)?
 }
 
 /// The bytes of `digest`, from the disk or else from the scheduler.
-async fn find(source: &Source, digest: [u8; 32]) -> Result<Vec<u8>, LoadError> {
+async fn find(source: &Source, digest: [u8; 32]) -> Result<Arc<Vec<u8>>, LoadError> {
     let blobs = Arc::clone(&source.blobs);
-    let kept = blocking(move || match blobs.get(&digest) {
-        Ok(bytes) => Ok(Some(bytes)),
+    let kept = blocking(source.haste, move || match blobs.get(&digest) {
+        Ok(bytes) => Ok(Some(Arc::new(bytes))),
         Err(BlobError::NotFound { .. }) => Ok(None),
         Err(error @ BlobError::Damaged { .. }) => {
             tracing::warn!(error = %runtime::Report(&error), "a kept bundle is fetched again");
@@ -148,18 +165,15 @@ async fn find(source: &Source, digest: [u8; 32]) -> Result<Vec<u8>, LoadError> {
     if let Some(bytes) = kept.await? {
         return Ok(bytes);
     }
-    let bytes = fetch(&source.scheduler, digest).await?;
-    let blobs = Arc::clone(&source.blobs);
-    blocking(move || {
-        // `fetch` has checked the digest, and it is checked again whenever the blob is read.
-        blobs.put(&bytes).map_err(LoadError::Keep)?;
-        Ok(bytes)
-    })
-    .await
+    let bytes = fetch(&source.scheduler, source.haste, digest).await?;
+    let (blobs, kept) = (Arc::clone(&source.blobs), Arc::clone(&bytes));
+    // `fetch` has checked the digest, and it is checked again whenever the blob is read.
+    blocking(source.haste, move || blobs.put(&kept).map_err(LoadError::Keep)).await?;
+    Ok(bytes)
 }
 
 /// The bytes of `digest` from the scheduler, bounded and checked.
-async fn fetch(scheduler: &str, digest: [u8; 32]) -> Result<Vec<u8>, LoadError> {
+async fn fetch(scheduler: &str, haste: Haste, digest: [u8; 32]) -> Result<Arc<Vec<u8>>, LoadError> {
     if scheduler.is_empty() {
         return Err(LoadError::Alone);
     }
@@ -194,10 +208,10 @@ async fn fetch(scheduler: &str, digest: [u8; 32]) -> Result<Vec<u8>, LoadError> 
         }
         bytes.extend_from_slice(&chunk.data);
     }
-    blocking(move || {
-        if store::blobs::digest(&bytes) == digest { Ok(bytes) } else { Err(LoadError::Digest) }
-    })
-    .await
+    let bytes = Arc::new(bytes);
+    let same = Arc::clone(&bytes);
+    let same = blocking(haste, move || Ok(store::blobs::digest(&same) == digest)).await?;
+    if same { Ok(bytes) } else { Err(LoadError::Digest) }
 }
 
 /// Checks the orders against the bundle, then its golden rows against what it says here. And answers

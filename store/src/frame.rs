@@ -43,6 +43,12 @@ pub(crate) fn write(out: &mut Vec<u8>, record: &[&[u8]]) {
     }
 }
 
+/// How long the record behind this head says it is.
+pub(crate) fn length(head: &[u8; HEAD_BYTES]) -> Option<usize> {
+    let [a, b, c, d, ..] = *head;
+    usize::try_from(u32::from_le_bytes([a, b, c, d])).ok()
+}
+
 /// The record at the start of `bytes`, at most `max` bytes long.
 pub(crate) fn read(bytes: &[u8], max: usize) -> Result<&[u8], Unreadable> {
     let (length, rest) = bytes.split_first_chunk::<4>().ok_or(Unreadable::Torn)?;

@@ -1,11 +1,11 @@
-//! The files of a ring and the index of what is in them.
+//! The files of a ring and where the records in them are.
 //!
 //! ```text
 //! 0000000000.ring     frame(key: 16 bytes, record), one after the other; a higher number is newer
 //! ```
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     fs::{self, File, OpenOptions},
     io,
     os::unix::fs::FileExt as _,
@@ -13,13 +13,13 @@ use std::{
     sync::Arc,
 };
 
-use super::{Key, Limits, RingError};
+use super::{Key, Limits, RingError, index::Index};
 use crate::frame;
 
 const SEGMENT: &str = "ring";
 const KEY_BYTES: usize = 16;
 
-/// All files of a ring, oldest first, and where each key is.
+/// All files of a ring, oldest first.
 #[derive(Debug)]
 pub(super) struct Segments {
     dir: PathBuf,
@@ -27,7 +27,6 @@ pub(super) struct Segments {
     files: VecDeque<Segment>,
     /// The number of the next file.
     next: u32,
-    index: HashMap<Key, Slot>,
 }
 
 #[derive(Debug)]
@@ -36,26 +35,18 @@ struct Segment {
     path: PathBuf,
     file: Arc<File>,
     bytes: u64,
-    /// What was written here, so that the index can forget it with the file.
-    keys: Vec<Key>,
+    index: Index,
     /// Whether more may be written.
     open: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Slot {
-    segment: u32,
-    offset: u32,
-    length: u32,
-}
-
-/// Where a record is; can be read without holding on to the index.
+/// Where a record may be; can be read without holding on to the index.
 #[derive(Debug)]
 pub(super) struct Place {
     file: Arc<File>,
     path: PathBuf,
-    offset: u64,
-    length: usize,
+    offset: u32,
+    record_bytes_max: usize,
 }
 
 /// The end of the newest file, to be written without holding on to the index.
@@ -74,7 +65,8 @@ pub(super) struct Target {
 pub(super) struct Written {
     segment: u32,
     bytes: u64,
-    slots: Vec<(Key, Slot)>,
+    /// Each key with where its record begins.
+    records: Vec<(Key, u32)>,
 }
 
 /// A file of an earlier run that is not in the index yet.
@@ -107,7 +99,7 @@ impl Segments {
         }
         numbers.sort_unstable();
         let next = numbers.last().map_or(0, |last| last.saturating_add(1));
-        let segments = Self { dir, limits, files: VecDeque::new(), next, index: HashMap::new() };
+        let segments = Self { dir, limits, files: VecDeque::new(), next };
         let unread = numbers.into_iter().map(|number| Unread {
             number,
             path: segments.path(number),
@@ -122,22 +114,33 @@ impl Segments {
         let ReadBack { segment, written } = read;
         self.files.push_back(segment);
         self.add(written);
+        self.seal();
         self.make_room()
     }
 
     pub(super) fn len(&self) -> usize {
-        self.index.len()
+        self.files.iter().map(|file| file.index.len()).sum()
     }
 
-    pub(super) fn find(&self, key: &Key) -> Option<Place> {
-        let slot = self.index.get(key)?;
-        let segment = self.files.iter().rev().find(|segment| segment.number == slot.segment)?;
-        Some(Place {
-            file: Arc::clone(&segment.file),
-            path: segment.path.clone(),
-            offset: u64::from(slot.offset),
-            length: usize::try_from(slot.length).ok()?,
-        })
+    /// Where a record of `key` may be, the newest first; seldom more than one place.
+    pub(super) fn find(&self, key: &Key) -> Vec<Place> {
+        let record_bytes_max = self.limits.record_bytes_max + KEY_BYTES;
+        let mut places = Vec::new();
+        for segment in self.files.iter().rev() {
+            places.extend(segment.index.find(key).into_iter().map(|offset| Place {
+                file: Arc::clone(&segment.file),
+                path: segment.path.clone(),
+                offset,
+                record_bytes_max,
+            }));
+        }
+        places
+    }
+
+    fn seal(&mut self) {
+        if let Some(newest) = self.files.back_mut() {
+            newest.index.seal();
+        }
     }
 
     /// Where the next records go; a new file when the newest is full.
@@ -156,12 +159,13 @@ impl Segments {
                 .map_err(disk("make", &path))?;
             // 4 billion files of a megabyte are never reached; starting again would mix old and new.
             self.next = number.saturating_add(1);
+            self.seal();
             self.files.push_back(Segment {
                 number,
                 path,
                 file: Arc::new(file),
                 bytes: 0,
-                keys: Vec::new(),
+                index: Index::default(),
                 open: true,
             });
         }
@@ -177,14 +181,13 @@ impl Segments {
 
     /// Takes into the index what was written.
     pub(super) fn add(&mut self, written: Written) {
-        let Written { segment: number, bytes, slots } = written;
+        let Written { segment: number, bytes, records } = written;
         let Some(segment) = self.files.iter_mut().rev().find(|it| it.number == number) else {
             return;
         };
         segment.bytes = bytes;
-        for (key, slot) in slots {
-            segment.keys.push(key);
-            self.index.insert(key, slot);
+        for (key, offset) in &records {
+            segment.index.push(key, *offset);
         }
     }
 
@@ -199,15 +202,9 @@ impl Segments {
     fn make_room(&mut self) -> Vec<PathBuf> {
         let mut stale = Vec::new();
         while self.limits.bytes_max < self.files.iter().map(|file| file.bytes).sum()
-            || self.limits.records_max < self.files.iter().map(|file| file.keys.len()).sum()
+            || self.limits.records_max < self.len()
         {
             let Some(oldest) = self.files.pop_front() else { break };
-            for key in &oldest.keys {
-                // The same key may have been written again, later.
-                if self.index.get(key).is_some_and(|slot| slot.segment == oldest.number) {
-                    self.index.remove(key);
-                }
-            }
             stale.push(oldest.path);
         }
         stale
@@ -224,54 +221,65 @@ impl Unread {
         let Self { number, path, record_bytes_max } = self;
         let bytes = fs::read(&path).map_err(disk("read", &path))?;
         let file = File::open(&path).map_err(disk("read", &path))?;
-        let mut slots = Vec::new();
+        let mut records = Vec::new();
         let mut at = 0;
         while let Ok(record) = frame::read(&bytes[at..], record_bytes_max)
             && let Some(key) = record.first_chunk::<KEY_BYTES>()
         {
-            let slot = slot(number, at, record.len());
+            records.push((*key, offset(at)));
             at += frame::HEAD_BYTES + record.len();
-            slots.push((*key, slot));
         }
         // The bytes beyond the last good record count too: they are on the disk.
         let bytes = length(bytes.len());
-        let segment =
-            Segment { number, path, file: Arc::new(file), bytes, keys: Vec::new(), open: false };
-        Ok(ReadBack { segment, written: Written { segment: number, bytes, slots } })
+        let index = Index::default();
+        let segment = Segment { number, path, file: Arc::new(file), bytes, index, open: false };
+        Ok(ReadBack { segment, written: Written { segment: number, bytes, records } })
     }
 }
 
 impl Target {
     /// Writes `records` with one call to the operating system.
     pub(super) fn append(self, records: &[(Key, Arc<Vec<u8>>)]) -> Result<Written, RingError> {
-        let Self { segment, path, file, offset, stale } = self;
+        let Self { segment, path, file, offset: end, stale } = self;
         remove(&stale)?;
         let bytes = |record: &Vec<u8>| frame::HEAD_BYTES + KEY_BYTES + record.len();
         let mut out = Vec::with_capacity(records.iter().map(|(_, record)| bytes(record)).sum());
-        let mut slots = Vec::with_capacity(records.len());
-        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let mut written = Vec::with_capacity(records.len());
+        let start = usize::try_from(end).unwrap_or(usize::MAX);
         for (key, record) in records {
-            let at = start.saturating_add(out.len());
+            written.push((*key, offset(start.saturating_add(out.len()))));
             frame::write(&mut out, &[key, record]);
-            slots.push((*key, slot(segment, at, KEY_BYTES + record.len())));
         }
-        file.write_all_at(&out, offset).map_err(disk("write to", &path))?;
-        Ok(Written { segment, bytes: offset + length(out.len()), slots })
+        file.write_all_at(&out, end).map_err(disk("write to", &path))?;
+        Ok(Written { segment, bytes: end + length(out.len()), records: written })
     }
 }
 
 impl Place {
-    /// Reads and checks the record.
+    /// Reads and checks the record; `None` when it is damaged, or of another key.
     pub(super) fn read(&self, key: &Key) -> Result<Option<Vec<u8>>, RingError> {
-        let mut bytes = vec![0; frame::HEAD_BYTES + self.length];
-        match self.file.read_exact_at(&mut bytes, self.offset) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-            Err(error) => return Err(disk("read", &self.path)(error)),
+        let mut head = [0; frame::HEAD_BYTES];
+        if !self.fill(&mut head)? {
+            return Ok(None);
         }
-        let record = frame::read(&bytes, self.length).ok();
+        let length = frame::length(&head).filter(|&length| length <= self.record_bytes_max);
+        let Some(length) = length else { return Ok(None) };
+        let mut bytes = vec![0; frame::HEAD_BYTES + length];
+        if !self.fill(&mut bytes)? {
+            return Ok(None);
+        }
+        let record = frame::read(&bytes, self.record_bytes_max).ok();
         let found = record.and_then(|record| record.split_first_chunk::<KEY_BYTES>());
         Ok(found.filter(|(found, _)| *found == key).map(|(_, record)| record.to_vec()))
+    }
+
+    /// Whether the file goes on for so many bytes.
+    fn fill(&self, bytes: &mut [u8]) -> Result<bool, RingError> {
+        match self.file.read_exact_at(bytes, u64::from(self.offset)) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+            Err(error) => Err(disk("read", &self.path)(error)),
+        }
     }
 }
 
@@ -287,13 +295,9 @@ pub(super) fn remove(stale: &[PathBuf]) -> Result<(), RingError> {
     Ok(())
 }
 
-/// A slot; one beyond 4 GiB cannot be found again, and no file grows that long.
-fn slot(segment: u32, offset: usize, length: usize) -> Slot {
-    Slot {
-        segment,
-        offset: u32::try_from(offset).unwrap_or(u32::MAX),
-        length: u32::try_from(length).unwrap_or(u32::MAX),
-    }
+/// Where a record begins; one beyond 4 GiB cannot be found again, and no file grows that long.
+fn offset(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 fn length(bytes: usize) -> u64 {
