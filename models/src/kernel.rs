@@ -6,8 +6,11 @@
 //! compiler turns the lanes into vector registers: those that every machine of the architecture
 //! has, and where this one has wider ones (`pulp` looks once), those. Width changes no bit.
 
+mod bytes;
+
 use std::sync::OnceLock;
 
+pub use bytes::{squared_distances_of_bytes, squared_distances_within};
 use pulp::{Arch, Simd, WithSimd};
 
 /// Partial sums kept side by side: eight registers of four, or two of sixteen.
@@ -90,23 +93,6 @@ pub fn squared_distances_of_many(
     widest(EachPair { rows, xs, width, then });
 }
 
-/// `|row - x|²` of each row of bytes, in order.
-///
-/// # Shapes
-///
-/// As [`products`], and `x` has at most [`crate::rows::COMPACT_WIDTH_MAX`] values.
-pub fn squared_distances_of_bytes(rows: &[u8], x: &[u8], then: impl FnMut(u32)) {
-    widest(EachRowOfBytes { rows, x, then });
-}
-
-/// [`squared_distances_of_bytes`] of those rows that are nearer than the last answer of `then`, which
-/// gets the number of the row as well; the first is always compared.
-///
-/// The first values of a row are compared by themselves: those of principal components tell most.
-pub fn squared_distances_within(rows: &[u8], x: &[u8], then: impl FnMut(usize, u32) -> u32) {
-    widest(EachNearRow { rows, x, then });
-}
-
 /// `e^(-factor·x)` of each value, which is at least 0; `factor` is positive.
 pub fn exponentials(values: &mut [f32], factor: f32) {
     widest(Exponentials { values, factor });
@@ -120,8 +106,13 @@ fn square_of_difference(a: f32, b: f32) -> f32 {
 
 /// Runs `kernel` with the widest vector registers that this machine has.
 fn widest<K: WithSimd>(kernel: K) -> K::Output {
+    arch().dispatch(kernel)
+}
+
+/// What this machine has.
+fn arch() -> Arch {
     static ARCH: OnceLock<Arch> = OnceLock::new();
-    ARCH.get_or_init(Arch::new).dispatch(kernel)
+    *ARCH.get_or_init(Arch::new)
 }
 
 struct EachRow<'a, T, F> {
@@ -138,126 +129,6 @@ impl<T: Fn(f32, f32) -> f32, F: FnMut(f32)> WithSimd for EachRow<'_, T, F> {
     fn with_simd<S: Simd>(mut self, _: S) {
         for row in self.rows.chunks_exact(self.x.len()) {
             (self.then)(sum_of(row, self.x, &self.term));
-        }
-    }
-}
-
-/// Bytes that are compared at once.
-const BYTES: usize = 16;
-
-/// Σ (a[i] - b[i])²: whole numbers, the same in any order.
-#[inline(always)]
-fn sum_of_bytes(a: &[u8], b: &[u8]) -> u32 {
-    let mut lanes = [0_u32; BYTES];
-    let (a, a_rest) = a.as_chunks::<BYTES>();
-    let (b, b_rest) = b.as_chunks::<BYTES>();
-    for (a, b) in a.iter().zip(b) {
-        for lane in 0..BYTES {
-            let difference = u32::from(a[lane].abs_diff(b[lane]));
-            lanes[lane] += difference * difference;
-        }
-    }
-    let (a_short, a_rest) = a_rest.as_chunks::<SHORT>();
-    let (b_short, b_rest) = b_rest.as_chunks::<SHORT>();
-    for (a, b) in a_short.iter().zip(b_short) {
-        for lane in 0..SHORT {
-            let difference = u32::from(a[lane].abs_diff(b[lane]));
-            lanes[lane] += difference * difference;
-        }
-    }
-    let rest = a_rest.iter().zip(b_rest).map(|(a, &b)| u32::from(a.abs_diff(b)).pow(2));
-    lanes.into_iter().sum::<u32>() + rest.sum::<u32>()
-}
-
-struct EachRowOfBytes<'a, F> {
-    rows: &'a [u8],
-    x: &'a [u8],
-    then: F,
-}
-
-impl<F: FnMut(u32)> WithSimd for EachRowOfBytes<'_, F> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(mut self, _: S) {
-        for row in self.rows.chunks_exact(self.x.len()) {
-            (self.then)(sum_of_bytes(row, self.x));
-        }
-    }
-}
-
-struct EachNearRow<'a, F> {
-    rows: &'a [u8],
-    x: &'a [u8],
-    then: F,
-}
-
-impl<F: FnMut(usize, u32) -> u32> WithSimd for EachNearRow<'_, F> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(mut self, _: S) {
-        // Of a width that is known when this is compiled, several rows are compared side by side.
-        match self.x.len() {
-            1 => return self.narrow::<1>(),
-            2 => return self.narrow::<2>(),
-            3 => return self.narrow::<3>(),
-            4 => return self.narrow::<4>(),
-            5 => return self.narrow::<5>(),
-            6 => return self.narrow::<6>(),
-            7 => return self.narrow::<7>(),
-            8 => return self.narrow::<8>(),
-            9 => return self.narrow::<9>(),
-            10 => return self.narrow::<10>(),
-            11 => return self.narrow::<11>(),
-            12 => return self.narrow::<12>(),
-            _ => {}
-        }
-        let mut limit = u32::MAX;
-        let (first, last) = self.x.split_at(self.x.len().min(BYTES));
-        for (number, row) in self.rows.chunks_exact(self.x.len()).enumerate() {
-            let (head, tail) = row.split_at(first.len());
-            let mut sum = sum_of_bytes(head, first);
-            if limit <= sum {
-                continue;
-            }
-            sum += sum_of_bytes(tail, last);
-            if sum < limit {
-                limit = (self.then)(number, sum);
-            }
-        }
-    }
-}
-
-/// Narrow rows that are compared side by side.
-const ROWS: usize = 32;
-
-impl<F: FnMut(usize, u32) -> u32> EachNearRow<'_, F> {
-    /// The same for rows of `WIDTH` values, which is the length of `x`.
-    #[inline(always)]
-    fn narrow<const WIDTH: usize>(&mut self) {
-        let mut x = [0_u8; WIDTH];
-        x.copy_from_slice(self.x);
-        let (rows, _) = self.rows.as_chunks::<WIDTH>();
-        let mut limit = u32::MAX;
-        let mut sums = [0_u32; ROWS];
-        for (block, rows) in rows.chunks(ROWS).enumerate() {
-            for (sum, row) in sums.iter_mut().zip(rows) {
-                *sum = 0;
-                for at in 0..WIDTH {
-                    let difference = u32::from(row[at].abs_diff(x[at]));
-                    *sum += difference * difference;
-                }
-            }
-            // Most blocks have nobody who is near.
-            if sums[..rows.len()].iter().all(|&sum| limit <= sum) {
-                continue;
-            }
-            for (row, &sum) in sums[..rows.len()].iter().enumerate() {
-                if sum < limit {
-                    limit = (self.then)(block * ROWS + row, sum);
-                }
-            }
         }
     }
 }

@@ -1,0 +1,253 @@
+//! Distances between rows of bytes: sums of whole numbers, the same in any order and on any machine.
+
+use pulp::Arch;
+#[cfg(target_arch = "x86_64")]
+use pulp::x86::V3;
+
+use super::arch;
+
+/// `|row - x|²` of each row of bytes, in order.
+///
+/// # Shapes
+///
+/// As [`products`], and `x` has at most [`crate::rows::COMPACT_WIDTH_MAX`] values.
+pub fn squared_distances_of_bytes(rows: &[u8], x: &[u8], then: impl FnMut(u32)) {
+    widest_of_bytes(EachRow { rows, x, then });
+}
+
+/// [`squared_distances_of_bytes`] of those rows that are nearer than the last answer of `then`, which
+/// gets the number of the row as well; the first is always compared.
+///
+/// The first values of a row are compared by themselves: those of principal components tell most.
+pub fn squared_distances_within(rows: &[u8], x: &[u8], then: impl FnMut(usize, u32) -> u32) {
+    widest_of_bytes(EachNearRow { rows, x, then });
+}
+
+/// Values of a row that are compared first, by themselves.
+const HEAD: usize = 16;
+/// The same for what is left over.
+const SHORT: usize = 8;
+
+/// Σ (a[i] - b[i])²; the shorter slice ends it.
+trait Squares: Copy {
+    fn sum(self, a: &[u8], b: &[u8]) -> u32;
+}
+
+/// What is done with it.
+trait OfBytes {
+    fn run(self, squares: impl Squares);
+}
+
+/// Runs `kernel` with the widest vector registers that this machine has.
+fn widest_of_bytes(kernel: impl OfBytes) {
+    match arch() {
+        #[cfg(target_arch = "x86_64")]
+        Arch::V4(simd) => simd.vectorize(
+            #[inline(always)]
+            || kernel.run(Adjacent(*simd)),
+        ),
+        #[cfg(target_arch = "x86_64")]
+        Arch::V3(simd) => simd.vectorize(
+            #[inline(always)]
+            || kernel.run(Adjacent(simd)),
+        ),
+        other => other.dispatch(
+            #[inline(always)]
+            || kernel.run(Portable),
+        ),
+    }
+}
+
+/// Bytes that are compared at once.
+const BYTES: usize = 16;
+
+/// As the compiler makes it of a loop.
+#[derive(Clone, Copy)]
+struct Portable;
+
+impl Squares for Portable {
+    #[inline(always)]
+    fn sum(self, a: &[u8], b: &[u8]) -> u32 {
+        let mut lanes = [0_u32; BYTES];
+        let (a, a_rest) = a.as_chunks::<BYTES>();
+        let (b, b_rest) = b.as_chunks::<BYTES>();
+        for (a, b) in a.iter().zip(b) {
+            for lane in 0..BYTES {
+                let difference = u32::from(a[lane].abs_diff(b[lane]));
+                lanes[lane] += difference * difference;
+            }
+        }
+        let (a_short, a_rest) = a_rest.as_chunks::<SHORT>();
+        let (b_short, b_rest) = b_rest.as_chunks::<SHORT>();
+        for (a, b) in a_short.iter().zip(b_short) {
+            for lane in 0..SHORT {
+                let difference = u32::from(a[lane].abs_diff(b[lane]));
+                lanes[lane] += difference * difference;
+            }
+        }
+        let rest = a_rest.iter().zip(b_rest).map(|(a, &b)| u32::from(a.abs_diff(b)).pow(2));
+        lanes.into_iter().sum::<u32>() + rest.sum::<u32>()
+    }
+}
+
+/// With the instruction that multiplies sixteen values and adds each to the next: compilers do not find it
+/// in a loop over bytes, and half the time goes without it.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy)]
+struct Adjacent(V3);
+
+#[cfg(target_arch = "x86_64")]
+impl Squares for Adjacent {
+    #[inline(always)]
+    fn sum(self, a: &[u8], b: &[u8]) -> u32 {
+        let avx2 = self.0.avx2;
+        let zero = pulp::cast([0_u8; WIDE]);
+        let (mut low, mut high) = (zero, zero);
+        let (a, a_rest) = a.as_chunks::<WIDE>();
+        let (b, b_rest) = b.as_chunks::<WIDE>();
+        for (&a, &b) in a.iter().zip(b) {
+            let (a, b) = (pulp::cast(a), pulp::cast(b));
+            let difference =
+                avx2._mm256_or_si256(avx2._mm256_subs_epu8(a, b), avx2._mm256_subs_epu8(b, a));
+            let even = avx2._mm256_unpacklo_epi8(difference, zero);
+            let odd = avx2._mm256_unpackhi_epi8(difference, zero);
+            low = avx2._mm256_add_epi32(low, avx2._mm256_madd_epi16(even, even));
+            high = avx2._mm256_add_epi32(high, avx2._mm256_madd_epi16(odd, odd));
+        }
+        let lanes: [u32; 8] = pulp::cast(avx2._mm256_add_epi32(low, high));
+        lanes.into_iter().sum::<u32>() + Portable.sum(a_rest, b_rest)
+    }
+}
+
+/// Bytes of a register.
+#[cfg(target_arch = "x86_64")]
+const WIDE: usize = 32;
+
+struct EachRow<'a, F> {
+    rows: &'a [u8],
+    x: &'a [u8],
+    then: F,
+}
+
+impl<F: FnMut(u32)> OfBytes for EachRow<'_, F> {
+    #[inline(always)]
+    fn run(mut self, squares: impl Squares) {
+        for row in self.rows.chunks_exact(self.x.len()) {
+            (self.then)(squares.sum(row, self.x));
+        }
+    }
+}
+
+struct EachNearRow<'a, F> {
+    rows: &'a [u8],
+    x: &'a [u8],
+    then: F,
+}
+
+impl<F: FnMut(usize, u32) -> u32> OfBytes for EachNearRow<'_, F> {
+    #[inline(always)]
+    fn run(mut self, squares: impl Squares) {
+        // Of a width that is known when this is compiled, several rows are compared side by side.
+        match self.x.len() {
+            1 => return self.narrow::<1>(),
+            2 => return self.narrow::<2>(),
+            3 => return self.narrow::<3>(),
+            4 => return self.narrow::<4>(),
+            5 => return self.narrow::<5>(),
+            6 => return self.narrow::<6>(),
+            7 => return self.narrow::<7>(),
+            8 => return self.narrow::<8>(),
+            9 => return self.narrow::<9>(),
+            10 => return self.narrow::<10>(),
+            11 => return self.narrow::<11>(),
+            12 => return self.narrow::<12>(),
+            _ => {}
+        }
+        let mut limit = u32::MAX;
+        let (first, last) = self.x.split_at(self.x.len().min(HEAD));
+        for (number, row) in self.rows.chunks_exact(self.x.len()).enumerate() {
+            let (head, tail) = row.split_at(first.len());
+            let mut sum = squares.sum(head, first);
+            if limit <= sum {
+                continue;
+            }
+            sum += squares.sum(tail, last);
+            if sum < limit {
+                limit = (self.then)(number, sum);
+            }
+        }
+    }
+}
+
+/// Narrow rows that are compared side by side.
+const ROWS: usize = 32;
+
+impl<F: FnMut(usize, u32) -> u32> EachNearRow<'_, F> {
+    /// The same for rows of `WIDTH` values, which is the length of `x`.
+    #[inline(always)]
+    fn narrow<const WIDTH: usize>(&mut self) {
+        let mut x = [0_u8; WIDTH];
+        x.copy_from_slice(self.x);
+        let (rows, _) = self.rows.as_chunks::<WIDTH>();
+        let mut limit = u32::MAX;
+        let mut sums = [0_u32; ROWS];
+        for (block, rows) in rows.chunks(ROWS).enumerate() {
+            for (sum, row) in sums.iter_mut().zip(rows) {
+                *sum = 0;
+                for at in 0..WIDTH {
+                    let difference = u32::from(row[at].abs_diff(x[at]));
+                    *sum += difference * difference;
+                }
+            }
+            // Most blocks have nobody who is near.
+            if sums[..rows.len()].iter().all(|&sum| limit <= sum) {
+                continue;
+            }
+            for (row, &sum) in sums[..rows.len()].iter().enumerate() {
+                if sum < limit {
+                    limit = (self.then)(block * ROWS + row, sum);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Keeps what it is told.
+    struct Sum<'a>(&'a [u8], &'a [u8], &'a mut u32);
+
+    impl OfBytes for Sum<'_> {
+        fn run(self, squares: impl Squares) {
+            *self.2 = squares.sum(self.0, self.1);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_widest_sum_is_the_sum(
+            pairs in prop::collection::vec(any::<(u8, u8)>(), 0..300),
+        ) {
+            let (a, b): (Vec<u8>, Vec<u8>) = pairs.iter().copied().unzip();
+            let exact: u32 = pairs.iter().map(|(a, b)| u32::from(a.abs_diff(*b)).pow(2)).sum();
+            let mut widest = 0;
+            widest_of_bytes(Sum(&a, &b, &mut widest));
+            prop_assert_eq!(widest, exact);
+            prop_assert_eq!(Portable.sum(&a, &b), exact);
+        }
+    }
+
+    #[test]
+    fn the_largest_sum_that_is_let_in_fits() {
+        let most = crate::rows::COMPACT_WIDTH_MAX;
+        let (a, b) = (vec![0; most], vec![255; most]);
+        let mut widest = 0;
+        widest_of_bytes(Sum(&a, &b, &mut widest));
+        assert_eq!(widest, u32::try_from(most).unwrap() * 255 * 255);
+        assert_eq!(Portable.sum(&a, &b), widest);
+    }
+}
