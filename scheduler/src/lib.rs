@@ -22,6 +22,7 @@ pub mod trials;
 pub mod books;
 pub mod controller;
 pub mod journal;
+pub mod knowledge;
 pub mod meter;
 pub mod registry;
 

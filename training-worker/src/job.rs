@@ -14,8 +14,8 @@ use prost::bytes::Bytes;
 use proto::{
     parse,
     v1::{
-        PairedComparison, PublishReply, PublishRequest, RevisionReport, TrainingJob,
-        publish_reply::Outcome,
+        PairedComparison, ProgressRequest, PublishReply, PublishRequest, RevisionReport,
+        TrainingJob, publish_reply::Outcome,
     },
 };
 use runtime::{Drain, Exit, Report};
@@ -29,6 +29,7 @@ use crate::{
     Config, RunError,
     comparison::{Served, compare},
     fit::{Recipe, Stop},
+    knowledge::Knowledge,
     link::{Link, LinkError, Speaker},
     material::{Material, Seen},
     plan::{self, Size},
@@ -208,7 +209,13 @@ impl Job {
             let found = adopted.iter().find(|it| it.family() == recipe.family());
             found.cloned().unwrap_or_else(|| as_served(recipe, &job.baseline_settings, size))
         };
-        let recipes = plan::order(&brief.families, size).into_iter().map(better).collect();
+        let knowledge = Knowledge::of(&job.earlier);
+        let order = plan::order_by(&knowledge, &brief.families, size);
+        let step = knowledge.explain(&order);
+        tracing::info!(step, "families are in order");
+        let seconds = reporter.seconds();
+        self.link.progress(ProgressRequest { step, seconds, ..Default::default() }).await;
+        let recipes = order.into_iter().map(better).collect();
         let plan = Plan { recipes, imported, search, size };
         let baseline = if job.baseline_digest.is_empty() {
             None

@@ -8,6 +8,7 @@ pub mod comparison;
 pub mod draw;
 pub mod fit;
 mod job;
+pub mod knowledge;
 mod link;
 pub mod material;
 pub mod onnx;

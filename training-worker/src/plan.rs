@@ -5,7 +5,10 @@
 
 use models::Family;
 
-use crate::fit::{Recipe, boosted, forest, knn, mlp, rbf_svm};
+use crate::{
+    fit::{Recipe, boosted, forest, knn, mlp, rbf_svm},
+    knowledge::Knowledge,
+};
 
 /// How much there is to learn from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,18 +21,26 @@ pub struct Size {
     pub classes: usize,
 }
 
-/// The recipes of `families` (all when it is empty), in the order they should be fitted.
+/// The recipes of `families` (all when it is empty), in the order they should be fitted where nothing
+/// is known of earlier trainings.
+#[must_use]
+pub fn order(families: &[Family], size: Size) -> Vec<Recipe> {
+    order_by(&Knowledge::default(), families, size)
+}
+
+/// The same, by how long fits took in earlier trainings.
 ///
 /// Total and deterministic: families that promise the same stand in their stable order.
 #[must_use]
-pub fn order(families: &[Family], size: Size) -> Vec<Recipe> {
+pub fn order_by(knowledge: &Knowledge, families: &[Family], size: Size) -> Vec<Recipe> {
     let asked = |family: &Family| families.is_empty() || families.contains(family);
     let mut recipes: Vec<(f64, Recipe)> = Family::ALL
         .into_iter()
         .filter(asked)
         .map(|family| {
             let recipe = recipe(family, size);
-            (gain(family) / (seconds(&recipe, size) + START_SECONDS), recipe)
+            let seconds = knowledge.pace(family) * seconds(&recipe, size);
+            (gain(family) / (seconds + START_SECONDS), recipe)
         })
         .collect();
     recipes.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.family().cmp(&b.1.family())));
@@ -55,7 +66,7 @@ const FOLDS_MAX: usize = 5;
 const ACROSS_SECONDS: f64 = 10.0;
 
 /// What every family costs, however little there is to learn: its votes, a bundle, a report.
-const START_SECONDS: f64 = 0.05;
+pub(crate) const START_SECONDS: f64 = 0.05;
 
 /// Trees of all classes of a boosted member.
 const BOOSTED_TREES_MAX: usize = 4_000;

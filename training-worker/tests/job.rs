@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard},
@@ -15,9 +15,9 @@ use models::{
 };
 use prost::bytes::Bytes;
 use proto::v1::{
-    BeginRequest, BundleChunk, GetBundleRequest, ImportedMember, ProgressReply, ProgressRequest,
-    PublishReply, PublishRequest, PutBundleReply, Released, SampleChunk, SamplesRequest,
-    TrainingJob,
+    BeginRequest, BundleChunk, EarlierTraining, FamilyFit, GetBundleRequest, ImportedMember,
+    ProgressReply, ProgressRequest, PublishReply, PublishRequest, PutBundleReply, Released,
+    SampleChunk, SamplesRequest, TrainingJob,
     bundles_server::{Bundles, BundlesServer},
     publish_reply::Outcome,
     training_server::{Training, TrainingServer},
@@ -253,6 +253,48 @@ async fn a_first_training_publishes_each_time_a_member_stands() {
     assert!(report.members.iter().all(|it| it.weight > 0.0 && it.fit_seconds > 0.0));
     assert!(offer.comparison.is_none());
     assert!(state.progress.iter().any(|word| word.step.starts_with("fitting") && word.total == 3));
+}
+
+/// A training of another task in which fits of `slow` took far longer than others.
+fn earlier(slow: &str, families: &[&str]) -> EarlierTraining {
+    let fit = |family: &&str| FamilyFit {
+        family: (*family).to_owned(),
+        seconds: if *family == slow { 600.0 } else { 0.1 },
+        settings: Vec::new(),
+    };
+    EarlierTraining {
+        own: false,
+        training_rows: 900,
+        width: 5,
+        classes: 3,
+        families: families.iter().map(fit).collect(),
+    }
+}
+
+#[tokio::test]
+async fn what_took_long_for_other_tasks_comes_later_and_that_is_told() {
+    const ASKED: [&str; 3] = ["forest", "linear-svm", "mlp"];
+    for (known, order, why) in [
+        (0, ["linear-svm", "forest", "mlp"], "learnt from no task yet"),
+        (9, ["linear-svm", "mlp", "forest"], "learnt from 9 other tasks"),
+    ] {
+        let earlier = vec![earlier("forest", &ASKED); known];
+        let (scheduler, address) = scheduler(TrainingJob { earlier, ..job(&ASKED) }).start().await;
+        assert_eq!(train(address, 1).await, Exit::Drained);
+        let state = scheduler.state();
+        let stood = |offer: &PublishRequest| {
+            let report = offer.report.as_ref().unwrap();
+            report.members.iter().chain(&report.left_out).map(|it| it.family.clone()).collect()
+        };
+        let stood: Vec<BTreeSet<String>> = state.published.iter().map(stood).collect();
+        let in_order =
+            (1..=3).map(|count| order[..count].iter().map(ToString::to_string).collect());
+        assert_eq!(stood, in_order.collect::<Vec<_>>());
+        let told = state.progress.iter().map(|word| word.step.as_str());
+        let told: Vec<&str> = told.filter(|step| step.starts_with("order: ")).collect();
+        let [told] = told[..] else { panic!("{told:?}") };
+        assert!(told.contains(order[0]) && told.ends_with(why), "{told}");
+    }
 }
 
 #[tokio::test]

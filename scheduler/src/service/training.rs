@@ -15,7 +15,7 @@ use crate::{
     controller::{Fits, JobHeard},
     error::{asked, bundle_error, malformed, state_error, told},
     jobs::Job,
-    journal,
+    journal, knowledge,
     registry::{Begin, FailAttempt, Publish, Published, RecordStep, RecordTrial, Work},
     task_file::TRIALS_MAX,
     trainer, trials,
@@ -92,6 +92,7 @@ impl Training for Services {
                 })
                 .collect(),
             coverage_thousandths: policy.coverage.map_or(0, |it| it.thousandths().into()),
+            earlier: knowledge::earlier(&self.vault.books(), &job.task, job.created_ms),
         }))
     }
 

@@ -4,6 +4,7 @@
 
 mod stage;
 
+mod knowledge;
 mod losses;
 mod members;
 mod metrics;

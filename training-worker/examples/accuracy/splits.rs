@@ -65,14 +65,14 @@ pub(crate) fn compare<'a>(
 }
 
 /// A mean with its standard error.
-struct Mean {
+pub(crate) struct Mean {
     mean: f64,
     error: f64,
 }
 
 impl Mean {
     #[expect(clippy::cast_precision_loss, reason = "a few partings")]
-    fn of(values: impl Iterator<Item = f64> + Clone) -> Self {
+    pub(crate) fn of(values: impl Iterator<Item = f64> + Clone) -> Self {
         let count = values.clone().count() as f64;
         let mean = values.clone().sum::<f64>() / count;
         let squares: f64 = values.map(|value| (value - mean).powi(2)).sum();
