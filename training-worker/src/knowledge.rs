@@ -130,7 +130,7 @@ fn pace(fit: &FamilyFit, size: Size) -> Option<(Family, f64)> {
     let recipe = space::with(family, settings, size);
     // What is learnt without each fold, and from all rows, is together about one fit for each fold.
     let took = fit.seconds / plan::folds(size) as f64;
-    let expected = plan::seconds(&recipe, size);
+    let expected = plan::heard(&recipe, size);
     // The start is in both: of what takes no time at all, no ratio tells anything.
     Some((family, ((took + plan::START_SECONDS) / (expected + plan::START_SECONDS)).ln()))
 }
@@ -157,7 +157,7 @@ mod tests {
         let folds = f64::from(u32::try_from(plan::folds(HAPT)).unwrap());
         let fit = |&(family, longer): &(Family, f64)| FamilyFit {
             family: family.name().to_owned(),
-            seconds: folds * longer * plan::seconds(&plan::recipe(family, HAPT), HAPT),
+            seconds: folds * longer * plan::heard(&plan::recipe(family, HAPT), HAPT),
             settings: Vec::new(),
         };
         EarlierTraining {

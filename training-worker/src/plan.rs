@@ -39,7 +39,7 @@ pub fn order_by(knowledge: &Knowledge, families: &[Family], size: Size) -> Vec<R
         .filter(asked)
         .map(|family| {
             let recipe = recipe(family, size);
-            let seconds = knowledge.pace(family) * seconds(&recipe, size);
+            let seconds = knowledge.pace(family) * heard(&recipe, size);
             (gain(family) / (seconds + START_SECONDS), recipe)
         })
         .collect();
@@ -164,6 +164,17 @@ pub fn seconds(recipe: &Recipe, size: Size) -> f64 {
         }
     };
     nanoseconds * 1e-9
+}
+
+/// How long it takes to hear of a family: those that go by distances are fitted twice, on components and
+/// on discriminants (docs/decisions/0031-distances-in-what-tells-classes-apart.md).
+#[must_use]
+pub fn heard(recipe: &Recipe, size: Size) -> f64 {
+    let times = match recipe.family() {
+        Family::Knn | Family::RbfSvm => 2.0,
+        Family::Ridge | Family::Forest | Family::LinearSvm | Family::Mlp | Family::Boosted => 1.0,
+    };
+    times * seconds(recipe, size)
 }
 
 #[cfg(test)]
