@@ -28,9 +28,22 @@ const HEAD: usize = 16;
 /// The same for what is left over.
 const SHORT: usize = 8;
 
+/// Rows whose first values are compared side by side.
+const BLOCK: usize = 8;
+
 /// Σ (a[i] - b[i])²; the shorter slice ends it.
 trait Squares: Copy {
     fn sum(self, a: &[u8], b: &[u8]) -> u32;
+
+    /// The sums of the first values of each row of a block, `[BLOCK, width]`; `width` is at least [`HEAD`].
+    #[inline(always)]
+    fn heads(self, block: &[u8], width: usize, first: &[u8; HEAD]) -> [u32; BLOCK] {
+        let mut sums = [0; BLOCK];
+        for (sum, row) in sums.iter_mut().zip(block.chunks_exact(width)) {
+            *sum = self.sum(&row[..HEAD], first);
+        }
+        sums
+    }
 }
 
 /// What is done with it.
@@ -117,6 +130,25 @@ impl Squares for Adjacent {
         let lanes: [u32; 8] = pulp::cast(avx2._mm256_add_epi32(low, high));
         lanes.into_iter().sum::<u32>() + Portable.sum(a_rest, b_rest)
     }
+
+    #[inline(always)]
+    fn heads(self, block: &[u8], width: usize, first: &[u8; HEAD]) -> [u32; BLOCK] {
+        let avx2 = self.0.avx2;
+        let first = avx2._mm256_cvtepu8_epi16(pulp::cast(*first));
+        let squares = |row: usize| {
+            let head = block[row * width..].first_chunk::<HEAD>().expect("rows are as wide");
+            let head = avx2._mm256_cvtepu8_epi16(pulp::cast(*head));
+            let difference = avx2._mm256_sub_epi16(head, first);
+            avx2._mm256_madd_epi16(difference, difference)
+        };
+        // Each step adds neighbours, until a lane is left for each row.
+        let two = |row: usize| avx2._mm256_hadd_epi32(squares(row), squares(row + 1));
+        let four = |row: usize| avx2._mm256_hadd_epi32(two(row), two(row + 2));
+        let (one, other) = (four(0), four(4));
+        let low = avx2._mm256_permute2x128_si256::<0x20>(one, other);
+        let high = avx2._mm256_permute2x128_si256::<0x31>(one, other);
+        pulp::cast(avx2._mm256_add_epi32(low, high))
+    }
 }
 
 /// Bytes of a register.
@@ -163,18 +195,35 @@ impl<F: FnMut(usize, u32) -> u32> OfBytes for EachNearRow<'_, F> {
             12 => return self.narrow::<12>(),
             _ => {}
         }
+        let width = self.x.len();
         let mut limit = u32::MAX;
-        let (first, last) = self.x.split_at(self.x.len().min(HEAD));
-        for (number, row) in self.rows.chunks_exact(self.x.len()).enumerate() {
-            let (head, tail) = row.split_at(first.len());
-            let mut sum = squares.sum(head, first);
-            if limit <= sum {
-                continue;
+        let mut number = 0;
+        let mut rows = self.rows;
+        if let Some((first, last)) = self.x.split_first_chunk::<HEAD>() {
+            let mut blocks = rows.chunks_exact(BLOCK * width);
+            for block in &mut blocks {
+                let sums = squares.heads(block, width, first);
+                // Most blocks have nobody who is near.
+                if sums.iter().any(|&sum| sum < limit) {
+                    for (at, row) in block.chunks_exact(width).enumerate() {
+                        if sums[at] < limit {
+                            let sum = sums[at] + squares.sum(&row[HEAD..], last);
+                            if sum < limit {
+                                limit = (self.then)(number + at, sum);
+                            }
+                        }
+                    }
+                }
+                number += BLOCK;
             }
-            sum += squares.sum(tail, last);
+            rows = blocks.remainder();
+        }
+        for row in rows.chunks_exact(width) {
+            let sum = squares.sum(row, self.x);
             if sum < limit {
                 limit = (self.then)(number, sum);
             }
+            number += 1;
         }
     }
 }
@@ -238,6 +287,32 @@ mod tests {
             widest_of_bytes(Sum(&a, &b, &mut widest));
             prop_assert_eq!(widest, exact);
             prop_assert_eq!(Portable.sum(&a, &b), exact);
+        }
+
+        #[test]
+        fn only_who_is_near_is_told_and_nobody_is_missed(
+            rows in prop::collection::vec(any::<u8>(), 30 * 40..=30 * 40),
+            x in prop::collection::vec(any::<u8>(), 40..=40),
+            width in 1_usize..=40,
+            rows_told in 1_usize..30,
+        ) {
+            let (rows, x) = (&rows[..rows_told * width], &x[..width]);
+            let mut all = vec![];
+            squared_distances_of_bytes(rows, x, |sum| all.push(sum));
+            let mut limit = u32::MAX;
+            let mut expected = vec![];
+            for (number, &sum) in all.iter().enumerate() {
+                if sum < limit {
+                    expected.push((number, sum));
+                    limit = sum / 2 + 9;
+                }
+            }
+            let mut told = vec![];
+            squared_distances_within(rows, x, |number, sum| {
+                told.push((number, sum));
+                sum / 2 + 9
+            });
+            prop_assert_eq!(told, expected);
         }
     }
 

@@ -63,19 +63,12 @@ impl RbfSvm {
         sums.resize(classes * classes, 0.0);
         let mut first = 0;
         for (a, &count) in self.counts.iter().enumerate() {
-            let against = &mut sums[a * classes..][..classes];
             let end = first + count as usize;
-            let rows = self.coefficients[first * (classes - 1)..end * (classes - 1)]
-                .chunks_exact(classes - 1);
-            for (row, &kernel) in rows.zip(&kernels[first..end]) {
-                let (before, after) = row.split_at(a);
-                for (sum, coefficient) in against[..a].iter_mut().zip(before) {
-                    *sum += coefficient * kernel;
-                }
-                for (sum, coefficient) in against[a + 1..].iter_mut().zip(after) {
-                    *sum += coefficient * kernel;
-                }
-            }
+            let rows = &self.coefficients[first * (classes - 1)..end * (classes - 1)];
+            let against = &mut sums[a * classes..][..classes];
+            add_up(rows, &kernels[first..end], &mut against[..classes - 1]);
+            // Itself is left out in a row of coefficients.
+            against[a..].rotate_right(1);
             first = end;
         }
 
@@ -137,3 +130,39 @@ impl RbfSvm {
 
 /// Most classes: one against one needs a decision for every pair.
 pub const CLASSES_MAX: usize = 1_000;
+/// `sums[b] = Σ over rows of row[b]·K`, the rows in order; all were 0.
+fn add_up(rows: &[f32], kernels: &[f32], sums: &mut [f32]) {
+    // Of a width that is known when this is compiled, the sums stay in registers.
+    match sums.len() {
+        0 => {}
+        1 => in_registers::<1>(rows, kernels, sums),
+        2 => in_registers::<2>(rows, kernels, sums),
+        3 => in_registers::<3>(rows, kernels, sums),
+        4 => in_registers::<4>(rows, kernels, sums),
+        5 => in_registers::<5>(rows, kernels, sums),
+        6 => in_registers::<6>(rows, kernels, sums),
+        7 => in_registers::<7>(rows, kernels, sums),
+        8 => in_registers::<8>(rows, kernels, sums),
+        9 => in_registers::<9>(rows, kernels, sums),
+        10 => in_registers::<10>(rows, kernels, sums),
+        11 => in_registers::<11>(rows, kernels, sums),
+        12 => in_registers::<12>(rows, kernels, sums),
+        _ => {
+            for (row, &kernel) in rows.chunks_exact(sums.len()).zip(kernels) {
+                for (sum, coefficient) in sums.iter_mut().zip(row) {
+                    *sum += coefficient * kernel;
+                }
+            }
+        }
+    }
+}
+
+fn in_registers<const WIDTH: usize>(rows: &[f32], kernels: &[f32], sums: &mut [f32]) {
+    let mut lanes = [0.0_f32; WIDTH];
+    for (row, &kernel) in rows.as_chunks::<WIDTH>().0.iter().zip(kernels) {
+        for (lane, coefficient) in lanes.iter_mut().zip(row) {
+            *lane += coefficient * kernel;
+        }
+    }
+    sums.copy_from_slice(&lanes);
+}
