@@ -135,18 +135,20 @@ impl Squares for Adjacent {
     fn heads(self, block: &[u8], width: usize, first: &[u8; HEAD]) -> [u32; BLOCK] {
         let avx2 = self.0.avx2;
         let first = avx2._mm256_cvtepu8_epi16(pulp::cast(*first));
-        let squares = |row: usize| {
-            let head = block[row * width..].first_chunk::<HEAD>().expect("rows are as wide");
+        let mut of_rows = [first; BLOCK];
+        for (squares, row) in of_rows.iter_mut().zip(block.chunks_exact(width)) {
+            let head = row.first_chunk::<HEAD>().expect("a row has as many");
             let head = avx2._mm256_cvtepu8_epi16(pulp::cast(*head));
             let difference = avx2._mm256_sub_epi16(head, first);
-            avx2._mm256_madd_epi16(difference, difference)
-        };
+            *squares = avx2._mm256_madd_epi16(difference, difference);
+        }
         // Each step adds neighbours, until a lane is left for each row.
-        let two = |row: usize| avx2._mm256_hadd_epi32(squares(row), squares(row + 1));
-        let four = |row: usize| avx2._mm256_hadd_epi32(two(row), two(row + 2));
-        let (one, other) = (four(0), four(4));
-        let low = avx2._mm256_permute2x128_si256::<0x20>(one, other);
-        let high = avx2._mm256_permute2x128_si256::<0x31>(one, other);
+        let [a, b, c, d, e, f, g, h] = of_rows;
+        let (a, b) = (avx2._mm256_hadd_epi32(a, b), avx2._mm256_hadd_epi32(c, d));
+        let (c, d) = (avx2._mm256_hadd_epi32(e, f), avx2._mm256_hadd_epi32(g, h));
+        let (a, b) = (avx2._mm256_hadd_epi32(a, b), avx2._mm256_hadd_epi32(c, d));
+        let low = avx2._mm256_permute2x128_si256::<0x20>(a, b);
+        let high = avx2._mm256_permute2x128_si256::<0x31>(a, b);
         pulp::cast(avx2._mm256_add_epi32(low, high))
     }
 }
