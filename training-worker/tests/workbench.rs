@@ -97,8 +97,13 @@ fn neighbours_are_near_in_what_tells_classes_apart_only_where_that_is_no_worse()
         let (radius, turn) = (1.0 + 3.0 * (class as f64), draw.unit() * std::f64::consts::TAU);
         [radius * turn.cos(), radius * turn.sin(), 0.1 * draw.normal(), 0.1 * draw.normal()]
     });
+    // Where all rows are right either way, the fewer columns.
+    let clear = chunk_of(|class, draw| {
+        let middle = 9.0 * classes[class];
+        [middle + 0.1 * draw.normal(), draw.normal(), draw.normal(), draw.normal()]
+    });
     for family in [Family::Knn, Family::RbfSvm] {
-        for (chunk, expected) in [(&beside, 2), (&rings, WIDTH)] {
+        for (chunk, expected) in [(&beside, 2), (&rings, WIDTH), (&clear, 2)] {
             let material = material(std::slice::from_ref(chunk));
             // As the first member, which is heard of in full later, and as the second.
             for families in [[family, Family::Ridge], [Family::Ridge, family]] {
