@@ -16,7 +16,7 @@ const NICE: i32 = 10;
 /// The least preferred of all.
 const NICE_MAX: i32 = 19;
 /// How long [`behind`] makes do with the time that nobody wants.
-const PATIENCE: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Starts `future` as a task whose events carry `name`. A panic in it is logged, never lost.
 #[expect(clippy::disallowed_methods, reason = "the one place that starts tasks")]
@@ -31,7 +31,7 @@ where
 /// Does long work on a thread of its own, behind all other threads: it takes the time that they leave,
 /// and whoever wakes up takes the core from it at once, which lower priority alone does not do.
 ///
-/// Where that is not enough for half a second, the same work is begun again beside it by a thread that
+/// Where that is not enough for a tenth of a second, the same work is begun again beside it by a thread that
 /// is only less preferred, and who ends first counts. So `work` may run twice, also at the same time.
 ///
 /// What came of it; `None` when it panicked, or there was no thread to be had.

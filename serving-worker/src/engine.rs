@@ -3,7 +3,11 @@
 //! Orders reach it as messages, one at a time; predictions never do: they read the snapshot that it
 //! publishes, so that a slow load cannot delay an answer.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use kameo::{
     actor::{Actor, ActorRef},
@@ -332,7 +336,10 @@ impl Engine {
             routes: Arc::clone(&self.routes),
             ordered: self.ordered,
         };
-        self.parts.snapshot.store(Arc::new(set));
+        let before = self.parts.snapshot.swap(Arc::new(set));
+        if before.tasks.values().any(|served| Arc::strong_count(served) == 1) {
+            release(before);
+        }
         self.parts.changed.send_replace(());
     }
 
@@ -367,6 +374,16 @@ impl Engine {
             tracing::error!(error = %Report(&error), "what is served would not survive a restart");
         }
     }
+}
+
+/// Frees what nobody is served from any more. Megabytes take a while to give back to the system: not on
+/// a thread that answers.
+fn release(set: Arc<ServedSet>) {
+    let set = Mutex::new(Some(set));
+    let free = move || drop(set.lock().unwrap_or_else(PoisonError::into_inner).take());
+    runtime::spawn::named("release", async move {
+        let _freed = runtime::spawn::behind("release", free).await;
+    });
 }
 
 #[cfg(test)]

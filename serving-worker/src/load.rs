@@ -122,18 +122,16 @@ pub(crate) async fn load(
     reuse: Option<Arc<Ensemble>>,
     meter: Arc<Meter>,
 ) -> Result<Served, LoadError> {
-    let haste = source.haste;
-    let ensemble = match reuse {
-        Some(ensemble) => ensemble,
-        None => {
-            let bytes = find(&source, wanted.digest).await?;
-            blocking(haste, move || models::bundle::decode(&bytes).map_err(LoadError::Decode))
-                .await
-                .map(Arc::new)?
-        }
+    let bytes = match &reuse {
+        Some(_) => Arc::default(),
+        None => find(&source, wanted.digest).await?,
     };
-    let warm = move || warm(wanted.clone(), Arc::clone(&ensemble), Arc::clone(&meter));
-    blocking(haste, warm).await
+    let decode = move || match &reuse {
+        Some(ensemble) => Ok(Arc::clone(ensemble)),
+        None => models::bundle::decode(&bytes).map(Arc::new).map_err(LoadError::Decode),
+    };
+    let load = move || warm(wanted.clone(), decode()?, Arc::clone(&meter));
+    blocking(source.haste, load).await
 }
 
 /// Also decoding and warming are long work: never on the threads that answer.
