@@ -196,46 +196,13 @@ impl Bench<'_> {
         // Thirteen classes take the peers minutes and say little that six do not.
         if which != Which::Hapt || !self.ask.quick {
             self.families(&folder, &mut found);
-            println!("{}", page::families(&found));
-            if let Some(early) = found.our_vote.as_ref().and_then(|vote| vote.early) {
-                println!("Our vote of all seven: {}\n", page::early(early));
-            }
-            if let Some(compact) = found.our_vote.as_ref().and_then(|vote| vote.compact_us) {
-                println!("With compact members to the end: {} µs.\n", page::figure(compact.median));
-            }
         }
         if matches!(which, Which::HaptSix | Which::Mnist | Which::Synthetic) {
             found.first = self.keep("the first revision", ours(&["first", "1"], &folder));
-            if let Some(first) = found.first {
-                println!(
-                    "First revision: {} s, {} processor s.\n",
-                    page::figure(first.wall_s),
-                    page::figure(first.cpu_s)
-                );
-            }
         }
         let words = ["training", "1", "1e9", "0"];
         found.training = self.keep("the training", ours::<Training>(&words, &folder));
-        if let Some(training) = &found.training {
-            println!("{}", page::course(training));
-            println!(
-                "The process took {:.0} MiB at most; the bundle has {:.0} kB.\n",
-                training.peak_mib, training.kb
-            );
-            println!("{}", page::members(training));
-            println!(
-                "A {} vote; left out: {}. The members that ship: {}\n",
-                training.rule,
-                if training.left_out.is_empty() {
-                    "nobody".to_owned()
-                } else {
-                    training.left_out.join(", ")
-                },
-                page::early(training.early)
-            );
-            println!("{}", page::choices(&found, training));
-            println!("{}", page::stages(training));
-        }
+        print!("{}", page::findings(&found));
         self.found.push(found);
         Ok(())
     }

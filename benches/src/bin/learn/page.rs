@@ -4,6 +4,54 @@ use std::fmt::Write as _;
 
 use crate::figures::{Alone, Choice, Compact, Early, Findings, Single, Training};
 
+/// Everything that was found about a data set.
+pub(crate) fn findings(found: &Findings) -> String {
+    let mut text = String::new();
+    let mut paragraph = |words: &str| text += &format!("{words}\n");
+    if !found.ours.is_empty() {
+        paragraph(&families(found));
+    }
+    if let Some(vote) = &found.our_vote {
+        if let Some(saved) = vote.early {
+            paragraph(&format!("Our vote of all seven: {}\n", early(saved)));
+        }
+        if let Some(compact) = vote.compact_us {
+            paragraph(&format!(
+                "With compact members to the end: {} µs.\n",
+                figure(compact.median)
+            ));
+        }
+    }
+    if let Some(first) = found.first {
+        paragraph(&format!(
+            "First revision: {} s, {} processor s.\n",
+            figure(first.wall_s),
+            figure(first.cpu_s)
+        ));
+    }
+    if let Some(training) = &found.training {
+        paragraph(&course(training));
+        paragraph(&format!(
+            "The process took {:.0} MiB at most; the bundle has {:.0} kB.\n",
+            training.peak_mib, training.kb
+        ));
+        paragraph(&members(training));
+        paragraph(&format!(
+            "A {} vote; left out: {}. The members that ship: {}\n",
+            training.rule,
+            if training.left_out.is_empty() {
+                "nobody".to_owned()
+            } else {
+                training.left_out.join(", ")
+            },
+            early(training.early)
+        ));
+        paragraph(&choices(found, training));
+        paragraph(&stages(training));
+    }
+    text
+}
+
 /// A row of cells.
 fn row(cells: &[String]) -> String {
     format!("| {} |\n", cells.join(" | "))
@@ -37,7 +85,7 @@ fn both(ours: String, theirs: Option<String>) -> String {
 }
 
 /// Family by family, ours / the peer's, and the sums.
-pub(crate) fn families(found: &Findings) -> String {
+fn families(found: &Findings) -> String {
     let mut text = head(&[
         "family",
         "accuracy (95 % interval), ours",
@@ -94,7 +142,7 @@ pub(crate) fn families(found: &Findings) -> String {
 }
 
 /// The lines of the paper's Table 4, with the peers' votes below.
-pub(crate) fn choices(found: &Findings, training: &Training) -> String {
+fn choices(found: &Findings, training: &Training) -> String {
     let mut text = head(&[
         "choice",
         "members",
@@ -121,7 +169,7 @@ pub(crate) fn choices(found: &Findings, training: &Training) -> String {
 }
 
 /// The members of the last revision, each alone.
-pub(crate) fn members(training: &Training) -> String {
+fn members(training: &Training) -> String {
     let mut text = head(&[
         "member",
         "weight",
@@ -144,7 +192,7 @@ pub(crate) fn members(training: &Training) -> String {
 }
 
 /// What an early end saves.
-pub(crate) fn early(early: Early) -> String {
+fn early(early: Early) -> String {
     format!(
         "ended as soon as it is decided, {} of {} test rows have the class of the full vote, for {:.2} \
          of its work and {:.2} of its processor time.",
@@ -153,7 +201,7 @@ pub(crate) fn early(early: Early) -> String {
 }
 
 /// How the training went.
-pub(crate) fn course(training: &Training) -> String {
+fn course(training: &Training) -> String {
     let mut text = head(&["after, processor s", "joined", "test accuracy (95 % interval)"]);
     for point in &training.points {
         text += &row(&[figure(point.cpu_s), point.family.clone(), point.right.shown()]);
@@ -162,7 +210,7 @@ pub(crate) fn course(training: &Training) -> String {
 }
 
 /// Two-stage serving.
-pub(crate) fn stages(training: &Training) -> String {
+fn stages(training: &Training) -> String {
     let Some(stages) = &training.stages else {
         return if training.background {
             "No gate: none paid, or no threshold kept the ceiling on missed events.\n".to_owned()
