@@ -2,7 +2,36 @@
 
 use std::fmt::Write as _;
 
+use benches::sets::Set;
+
 use crate::figures::{Alone, Choice, Compact, Early, Findings, Single, Training};
+
+/// A data set in a few words, by its first parting.
+pub(crate) fn heading(sets: &[Set]) -> String {
+    let Some(Set { meta, train, test }) = sets.first() else { return String::new() };
+    let others = if sets.len() == 1 { "" } else { " and the others" };
+    let mut text = format!(
+        "## {}{others}\n\n{} training rows, {} test rows, {} values, {} classes.\n\n",
+        meta.title,
+        train.labels.len(),
+        test.labels.len(),
+        meta.width,
+        meta.classes
+    );
+    if 1 < sets.len() {
+        let asked: usize = sets.iter().map(|set| set.test.labels.len()).sum();
+        let _infallible = writeln!(
+            text,
+            "{}, is the first of {} partings, which together ask each of {asked} rows once. The \
+             accuracies of families, votes and choices are pooled over all of them, and so is what an \
+             early end saves; a choice names whom any parting chose. All else is of the first: times, \
+             memory, sizes, the course of the training, its members and its gate.\n",
+            meta.title,
+            sets.len()
+        );
+    }
+    text
+}
 
 /// Everything that was found about a data set.
 pub(crate) fn findings(found: &Findings) -> String {
