@@ -128,9 +128,22 @@ impl Which {
             Self::GasDrift => gas_drift(self, data),
             Self::Occupancy => occupancy(self, data),
             Self::Room => room(self, data),
-            Self::Esc10 => esc10(self, data),
+            Self::Esc10 => Ok(esc10(self, data, &FOLDS[..1])?.swap_remove(0)),
             Self::Synthetic => Ok(synthetic(self)),
         }
+    }
+
+    /// Reads it, parted as often as its own page asks: once, but the sounds by each of their five folds
+    /// unless `quick`. The first parting is what [`load`](Self::load) gives.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    pub fn partings(self, data: &Path, quick: bool) -> Result<Vec<Set>, String> {
+        if self == Self::Esc10 && !quick {
+            return esc10(self, data, &FOLDS);
+        }
+        Ok(vec![self.load(data, quick)?])
     }
 }
 
@@ -241,36 +254,48 @@ fn room(which: Which, data: &Path) -> Result<Set, String> {
     Ok(Set { meta, train: part(true), test: part(false) })
 }
 
-/// Sounds of four folds teach, those of the fifth ask: other recordings.
-fn esc10(which: Which, data: &Path) -> Result<Set, String> {
-    let sounds = sounds(&data.join("esc10")).map_err(|error| format!("esc10/: {error}"))?;
-    let (width, train, test) = sounds;
-    let meta = Meta { background: Some(0), ..meta(which, "ESC-10, fold 5", width, 11) };
-    Ok(Set { meta, train, test })
+/// The folds of the sounds, in the order in which they are asked.
+const FOLDS: [&str; 5] = ["5", "1", "2", "3", "4"];
+
+fn esc10(which: Which, data: &Path, asked: &[&str]) -> Result<Vec<Set>, String> {
+    let sheet = sounds(&data.join("esc10")).map_err(|error| format!("esc10/: {error}"))?;
+    Ok(asked.iter().map(|fold| by_fold(which, &sheet, fold)).collect())
 }
 
-fn sounds(folder: &Path) -> Result<(usize, Part, Part), Box<dyn std::error::Error>> {
+/// Sounds of one fold ask, those of the others teach: other recordings.
+fn by_fold(which: Which, sheet: &Sheet, asked: &str) -> Set {
+    let part = |asks: bool| {
+        let rows = sheet.rows("fold", |fold| (fold == asked) == asks);
+        sheet.part(&rows, Some("group"))
+    };
+    let title = format!("ESC-10, fold {asked}");
+    let meta = Meta { background: Some(0), ..meta(which, title, sheet.width, 11) };
+    Set { meta, train: part(false), test: part(true) }
+}
+
+fn sounds(folder: &Path) -> Result<Sheet, Box<dyn std::error::Error>> {
     let sound = Sound::new(16_000.0, 5.0, 5.0, SoundDetail::Compact)?;
-    let (mut width, mut train, mut test) = (0, Part::default(), Part::default());
+    let mut sheet = Sheet { width: 0, values: vec![], labels: vec![], about: BTreeMap::new() };
     let mut clips = csv::Reader::from_path(folder.join("clips.csv"))?;
     let headers = clips.headers()?.clone();
     let column = |name: &str| {
         headers.iter().position(|it| it == name).ok_or_else(|| format!("no column {name}"))
     };
-    let (file, label, fold, group) =
-        (column("file")?, column("label")?, column("fold")?, column("group")?);
+    let (file, label) = (column("file")?, column("label")?);
+    let about = [("fold", column("fold")?), ("group", column("group")?)];
     for clip in clips.records() {
         let clip = clip?;
         let samples = Clip::decode(&fs::read(folder.join(&clip[file]))?)?.at_16_khz()?;
-        let part = if &clip[fold] == "5" { &mut test } else { &mut train };
         for row in sound.rows(&samples)? {
-            width = row.len();
-            part.values.extend(row);
-            part.labels.push(clip[label].parse()?);
-            part.groups.push(clip[group].to_owned());
+            sheet.width = row.len();
+            sheet.values.extend(row);
+            sheet.labels.push(clip[label].parse()?);
+            for (name, at) in about {
+                sheet.about.entry(name.to_owned()).or_default().push(clip[at].to_owned());
+            }
         }
     }
-    Ok((width, train, test))
+    Ok(sheet)
 }
 
 /// Clouds that overlap, one of them the background, of people who differ.
@@ -352,5 +377,34 @@ impl Sheet {
                 .map(|groups| rows.iter().map(|&row| groups[row].clone()).collect())
                 .unwrap_or_default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fold_asks_once_what_the_others_taught() {
+        let folds = ["1", "2", "3", "4", "5", "5", "2"].map(str::to_owned).to_vec();
+        let sheet = Sheet {
+            width: 1,
+            values: (0..7_u8).map(f32::from).collect(),
+            labels: vec![0; 7],
+            about: BTreeMap::from([
+                ("fold".to_owned(), folds.clone()),
+                ("group".to_owned(), folds),
+            ]),
+        };
+        let mut asked = Vec::new();
+        for fold in FOLDS {
+            let Set { train, test, .. } = by_fold(Which::Esc10, &sheet, fold);
+            assert!(test.groups.iter().all(|it| it == fold));
+            assert!(!train.groups.iter().any(|it| it == fold));
+            assert_eq!(train.values.len() + test.values.len(), sheet.values.len());
+            asked.extend(test.values);
+        }
+        asked.sort_by(f32::total_cmp);
+        assert_eq!(asked, sheet.values);
     }
 }

@@ -164,80 +164,62 @@ impl Bench<'_> {
         found.map_err(|fault| self.skip(format!("{what}: {fault}"))).ok()
     }
 
-    /// Where the rows of a set are; fewer rows are another place.
-    fn folder(&self, which: Which) -> Folder {
+    /// Where the rows of a parting of a set are; fewer rows are another place.
+    fn folder(&self, which: Which, parting: usize) -> Folder {
         let size = if self.ask.quick && which == Which::Mnist { "-quick" } else { "" };
-        Folder(self.ask.work.join(format!("{}{size}", which.name())))
+        let parting = if parting == 0 { String::new() } else { format!("-{parting}") };
+        Folder(self.ask.work.join(format!("{}{size}{parting}", which.name())))
     }
 
     fn set(&mut self, which: Which) -> Result<(), Fault> {
-        let set = match which.load(&self.ask.data, self.ask.quick) {
-            Ok(set) => set,
+        let sets = match which.partings(&self.ask.data, self.ask.quick) {
+            Ok(sets) => sets,
             Err(reason) => {
                 self.skip(format!("{}: {reason}", which.name()));
                 return Ok(());
             }
         };
-        let folder = self.folder(which);
-        folder.write(&set)?;
-        let mut found = Findings {
-            set: which.name().to_owned(),
-            title: set.meta.title.clone(),
-            train_rows: set.train.labels.len(),
-            test_rows: set.test.labels.len(),
-            ..Findings::default()
-        };
-        println!(
-            "## {}\n\n{} training rows, {} test rows, {} values, {} classes.\n",
-            found.title, found.train_rows, found.test_rows, set.meta.width, set.meta.classes
-        );
-        drop(set);
+        print!("{}", page::heading(&sets));
+        if which == Which::Esc10 && self.ask.quick {
+            self.skip("ESC-10 by its other four folds: left out in --quick".to_owned());
+        }
+        let mut whole: Option<Findings> = None;
+        for (parting, set) in sets.into_iter().enumerate() {
+            let folder = self.folder(which, parting);
+            folder.write(&set)?;
+            let found = Findings {
+                set: which.name().to_owned(),
+                title: set.meta.title.clone(),
+                partings: 1,
+                train_rows: set.train.labels.len(),
+                test_rows: set.test.labels.len(),
+                ..Findings::default()
+            };
+            drop(set);
+            let found = self.parting(which, &folder, found);
+            match &mut whole {
+                None => whole = Some(found),
+                Some(whole) => whole.pool(&found),
+            }
+        }
+        let whole = whole.ok_or("a set without rows")?;
+        print!("{}", page::findings(&whole));
+        self.found.push(whole);
+        Ok(())
+    }
 
+    /// Everything that is asked of the rows in `folder`.
+    fn parting(&mut self, which: Which, folder: &Folder, mut found: Findings) -> Findings {
         // Thirteen classes take the peers minutes and say little that six do not.
         if which != Which::Hapt || !self.ask.quick {
-            self.families(&folder, &mut found);
-            println!("{}", page::families(&found));
-            if let Some(early) = found.our_vote.as_ref().and_then(|vote| vote.early) {
-                println!("Our vote of all seven: {}\n", page::early(early));
-            }
-            if let Some(compact) = found.our_vote.as_ref().and_then(|vote| vote.compact_us) {
-                println!("With compact members to the end: {} µs.\n", page::figure(compact.median));
-            }
+            self.families(folder, &mut found);
         }
         if matches!(which, Which::HaptSix | Which::Mnist | Which::Synthetic) {
-            found.first = self.keep("the first revision", ours(&["first", "1"], &folder));
-            if let Some(first) = found.first {
-                println!(
-                    "First revision: {} s, {} processor s.\n",
-                    page::figure(first.wall_s),
-                    page::figure(first.cpu_s)
-                );
-            }
+            found.first = self.keep("the first revision", ours(&["first", "1"], folder));
         }
         let words = ["training", "1", "1e9", "0"];
-        found.training = self.keep("the training", ours::<Training>(&words, &folder));
-        if let Some(training) = &found.training {
-            println!("{}", page::course(training));
-            println!(
-                "The process took {:.0} MiB at most; the bundle has {:.0} kB.\n",
-                training.peak_mib, training.kb
-            );
-            println!("{}", page::members(training));
-            println!(
-                "A {} vote; left out: {}. The members that ship: {}\n",
-                training.rule,
-                if training.left_out.is_empty() {
-                    "nobody".to_owned()
-                } else {
-                    training.left_out.join(", ")
-                },
-                page::early(training.early)
-            );
-            println!("{}", page::choices(&found, training));
-            println!("{}", page::stages(training));
-        }
-        self.found.push(found);
-        Ok(())
+        found.training = self.keep("the training", ours::<Training>(&words, folder));
+        found
     }
 
     fn families(&mut self, folder: &Folder, found: &mut Findings) {
@@ -277,7 +259,7 @@ impl Bench<'_> {
             return;
         }
         let Some(peers) = self.peers.clone() else { return };
-        let folder = self.folder(Which::HaptSix);
+        let folder = self.folder(Which::HaptSix, 0);
         let (seconds, jobs) = (AUTOML_S.to_string(), AUTOML_JOBS.to_string());
         let mut theirs = None;
         let asked = peers.ask("automl", &folder, &[&seconds, &jobs], AUTOML_JOBS, |line| {

@@ -224,6 +224,8 @@ pub(crate) struct Training {
 pub(crate) struct Findings {
     pub(crate) set: String,
     pub(crate) title: String,
+    /// How often the rows were parted; rows right are those of all partings, the rest is of the first.
+    pub(crate) partings: usize,
     pub(crate) train_rows: usize,
     pub(crate) test_rows: usize,
     pub(crate) ours: Vec<Alone>,

@@ -12,6 +12,7 @@ mod figures;
 mod gauge;
 mod page;
 mod picture;
+mod pool;
 mod sides;
 mod stages;
 mod training;

@@ -2,7 +2,84 @@
 
 use std::fmt::Write as _;
 
+use benches::sets::Set;
+
 use crate::figures::{Alone, Choice, Compact, Early, Findings, Single, Training};
+
+/// A data set in a few words, by its first parting.
+pub(crate) fn heading(sets: &[Set]) -> String {
+    let Some(Set { meta, train, test }) = sets.first() else { return String::new() };
+    let others = if sets.len() == 1 { "" } else { " and the others" };
+    let mut text = format!(
+        "## {}{others}\n\n{} training rows, {} test rows, {} values, {} classes.\n\n",
+        meta.title,
+        train.labels.len(),
+        test.labels.len(),
+        meta.width,
+        meta.classes
+    );
+    if 1 < sets.len() {
+        let asked: usize = sets.iter().map(|set| set.test.labels.len()).sum();
+        let _infallible = writeln!(
+            text,
+            "{}, is the first of {} partings, which together ask each of {asked} rows once. The \
+             accuracies of families, votes and choices are pooled over all of them, and so is what an \
+             early end saves; a choice names whom any parting chose. All else is of the first: times, \
+             memory, sizes, the course of the training, its members and its gate.\n",
+            meta.title,
+            sets.len()
+        );
+    }
+    text
+}
+
+/// Everything that was found about a data set.
+pub(crate) fn findings(found: &Findings) -> String {
+    let mut text = String::new();
+    let mut paragraph = |words: &str| text += &format!("{words}\n");
+    if !found.ours.is_empty() {
+        paragraph(&families(found));
+    }
+    if let Some(vote) = &found.our_vote {
+        if let Some(saved) = vote.early {
+            paragraph(&format!("Our vote of all seven: {}\n", early(saved)));
+        }
+        if let Some(compact) = vote.compact_us {
+            paragraph(&format!(
+                "With compact members to the end: {} µs.\n",
+                figure(compact.median)
+            ));
+        }
+    }
+    if let Some(first) = found.first {
+        paragraph(&format!(
+            "First revision: {} s, {} processor s.\n",
+            figure(first.wall_s),
+            figure(first.cpu_s)
+        ));
+    }
+    if let Some(training) = &found.training {
+        paragraph(&course(training));
+        paragraph(&format!(
+            "The process took {:.0} MiB at most; the bundle has {:.0} kB.\n",
+            training.peak_mib, training.kb
+        ));
+        paragraph(&members(training));
+        paragraph(&format!(
+            "A {} vote; left out: {}. The members that ship: {}\n",
+            training.rule,
+            if training.left_out.is_empty() {
+                "nobody".to_owned()
+            } else {
+                training.left_out.join(", ")
+            },
+            early(training.early)
+        ));
+        paragraph(&choices(found, training));
+        paragraph(&stages(training));
+    }
+    text
+}
 
 /// A row of cells.
 fn row(cells: &[String]) -> String {
@@ -37,7 +114,7 @@ fn both(ours: String, theirs: Option<String>) -> String {
 }
 
 /// Family by family, ours / the peer's, and the sums.
-pub(crate) fn families(found: &Findings) -> String {
+fn families(found: &Findings) -> String {
     let mut text = head(&[
         "family",
         "accuracy (95 % interval), ours",
@@ -94,7 +171,7 @@ pub(crate) fn families(found: &Findings) -> String {
 }
 
 /// The lines of the paper's Table 4, with the peers' votes below.
-pub(crate) fn choices(found: &Findings, training: &Training) -> String {
+fn choices(found: &Findings, training: &Training) -> String {
     let mut text = head(&[
         "choice",
         "members",
@@ -121,7 +198,7 @@ pub(crate) fn choices(found: &Findings, training: &Training) -> String {
 }
 
 /// The members of the last revision, each alone.
-pub(crate) fn members(training: &Training) -> String {
+fn members(training: &Training) -> String {
     let mut text = head(&[
         "member",
         "weight",
@@ -144,7 +221,7 @@ pub(crate) fn members(training: &Training) -> String {
 }
 
 /// What an early end saves.
-pub(crate) fn early(early: Early) -> String {
+fn early(early: Early) -> String {
     format!(
         "ended as soon as it is decided, {} of {} test rows have the class of the full vote, for {:.2} \
          of its work and {:.2} of its processor time.",
@@ -153,7 +230,7 @@ pub(crate) fn early(early: Early) -> String {
 }
 
 /// How the training went.
-pub(crate) fn course(training: &Training) -> String {
+fn course(training: &Training) -> String {
     let mut text = head(&["after, processor s", "joined", "test accuracy (95 % interval)"]);
     for point in &training.points {
         text += &row(&[figure(point.cpu_s), point.family.clone(), point.right.shown()]);
@@ -162,7 +239,7 @@ pub(crate) fn course(training: &Training) -> String {
 }
 
 /// Two-stage serving.
-pub(crate) fn stages(training: &Training) -> String {
+fn stages(training: &Training) -> String {
     let Some(stages) = &training.stages else {
         return if training.background {
             "No gate: none paid, or no threshold kept the ceiling on missed events.\n".to_owned()
