@@ -10,7 +10,7 @@ use super::arch;
 ///
 /// # Shapes
 ///
-/// As [`products`], and `x` has at most [`crate::rows::COMPACT_WIDTH_MAX`] values.
+/// As [`super::products`], and `x` has at most [`crate::rows::COMPACT_WIDTH_MAX`] values.
 pub fn squared_distances_of_bytes(rows: &[u8], x: &[u8], then: impl FnMut(u32)) {
     widest_of_bytes(EachRow { rows, x, then });
 }
