@@ -44,7 +44,7 @@ pub async fn behind<T: Send + 'static>(
     if let Ok(ended) = timeout(PATIENCE, &mut idle).await {
         return ended.ok();
     }
-    tracing::debug!(name, "nobody left it any time: it is done again by a thread that insists");
+    tracing::debug!(name, "it takes long: it is done again by a thread that insists");
     let Some(nice) = on_a_thread(name, be_nice, work) else { return idle.await.ok() };
     tokio::select! {
         Ok(result) = idle => Some(result),

@@ -25,9 +25,6 @@ pub fn squared_distances_within(rows: &[u8], x: &[u8], then: impl FnMut(usize, u
 
 /// Values of a row that are compared first, by themselves.
 const HEAD: usize = 16;
-/// The same for what is left over.
-const SHORT: usize = 8;
-
 /// Rows whose first values are compared side by side.
 const BLOCK: usize = 8;
 
@@ -73,6 +70,8 @@ fn widest_of_bytes(kernel: impl OfBytes) {
 
 /// Bytes that are compared at once.
 const BYTES: usize = 16;
+/// The same for what is left over.
+const SHORT: usize = 8;
 
 /// As the compiler makes it of a loop.
 #[derive(Clone, Copy)]
