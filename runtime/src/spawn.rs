@@ -1,8 +1,17 @@
 //! Tasks with a name and an owner.
 
-use std::{future::Future, sync::Arc, thread, time::Duration};
+use std::{
+    fs,
+    future::Future,
+    sync::{Arc, OnceLock},
+    thread,
+    time::Duration,
+};
 
-use rustix::process::{getpriority_process, setpriority_process};
+use rustix::{
+    process::{getpriority_process, setpriority_process},
+    thread::{Pid, gettid},
+};
 use thread_priority::{
     NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy,
     set_thread_priority_and_policy, thread_native_id,
@@ -15,8 +24,10 @@ use tracing::Instrument as _;
 const NICE: i32 = 10;
 /// The least preferred of all.
 const NICE_MAX: i32 = 19;
-/// How long [`behind`] makes do with the time that nobody wants.
+/// How long others may keep the first thread of [`behind`] from a core.
 const PATIENCE: Duration = Duration::from_millis(100);
+/// How often it is asked at most.
+const ASKED_EVERY_MIN: Duration = Duration::from_millis(5);
 
 /// Starts `future` as a task whose events carry `name`. A panic in it is logged, never lost.
 #[expect(clippy::disallowed_methods, reason = "the one place that starts tasks")]
@@ -31,20 +42,32 @@ where
 /// Does long work on a thread of its own, behind all other threads: it takes the time that they leave,
 /// and whoever wakes up takes the core from it at once, which lower priority alone does not do.
 ///
-/// Where that is not enough for a tenth of a second, the same work is begun again beside it by a thread that
-/// is only less preferred, and who ends first counts. So `work` may run twice, also at the same time.
+/// Where others keep it from every core for a tenth of a second in all, the same work is begun again beside it
+/// by a thread that is only less preferred, and who ends first counts. So `work` may run twice, also at the
+/// same time. Work that takes long by itself, or waits for a disk, is not begun again.
 ///
 /// What came of it; `None` when it panicked, or there was no thread to be had.
 pub async fn behind<T: Send + 'static>(
     name: &str,
     work: impl Fn() -> T + Send + Sync + 'static,
 ) -> Option<T> {
-    let work = Arc::new(work);
-    let mut idle = on_a_thread(name, be_idle, Arc::clone(&work))?;
-    if let Ok(ended) = timeout(PATIENCE, &mut idle).await {
-        return ended.ok();
+    let (work, thread) = (Arc::new(work), Arc::new(OnceLock::new()));
+    let known = Arc::clone(&thread);
+    let step_back = move || {
+        be_idle();
+        let _once = known.set(gettid());
+    };
+    let mut idle = on_a_thread(name, step_back, Arc::clone(&work))?;
+    let mut patience = PATIENCE;
+    while !patience.is_zero() {
+        if let Ok(ended) = timeout(patience.max(ASKED_EVERY_MIN), &mut idle).await {
+            return ended.ok();
+        }
+        // Where the system does not say so, all of the time may have been taken by others.
+        let kept = thread.get().and_then(|&thread| kept_waiting(thread)).unwrap_or(PATIENCE);
+        patience = PATIENCE.saturating_sub(kept);
     }
-    tracing::debug!(name, "it takes long: it is done again by a thread that insists");
+    tracing::debug!(name, "it gets no time: it is done again by a thread that insists");
     let Some(nice) = on_a_thread(name, be_nice, work) else { return idle.await.ok() };
     tokio::select! {
         Ok(result) = idle => Some(result),
@@ -56,7 +79,7 @@ pub async fn behind<T: Send + 'static>(
 /// `None` when there is no thread to be had.
 fn on_a_thread<T: Send + 'static>(
     name: &str,
-    step_back: fn(),
+    step_back: impl FnOnce() + Send + 'static,
     work: Arc<impl Fn() -> T + Send + Sync + 'static>,
 ) -> Option<oneshot::Receiver<T>> {
     let (done, result) = oneshot::channel();
@@ -67,6 +90,15 @@ fn on_a_thread<T: Send + 'static>(
     };
     thread::Builder::new().name(name.to_owned()).spawn(behind).ok()?;
     Some(result)
+}
+
+/// How long a thread of this process was ready to run while others did; `None` where the system does not say.
+///
+/// Source: `Documentation/scheduler/sched-stats.rst` of Linux, `/proc/PID/schedstat`, its second number.
+fn kept_waiting(thread: Pid) -> Option<Duration> {
+    let known = format!("/proc/self/task/{}/schedstat", thread.as_raw_nonzero());
+    let known = fs::read_to_string(known).ok()?;
+    known.split_ascii_whitespace().nth(1)?.parse().ok().map(Duration::from_nanos)
 }
 
 /// Takes only what no other thread wants (`SCHED_IDLE`). Without it the work is done all the same.
@@ -87,8 +119,12 @@ fn be_nice() {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Mutex, mpsc};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+    use rustix::{
+        thread::{CpuSet, sched_getaffinity, sched_setaffinity},
+        time::{ClockId, clock_gettime},
+    };
     use thread_priority::thread_schedule_policy;
 
     use super::*;
@@ -110,20 +146,59 @@ mod tests {
         assert_eq!(broken, None);
     }
 
-    #[tokio::test(start_paused = true)]
+    /// A device with one core, which another thread takes.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
     async fn work_that_nobody_leaves_time_is_done_by_a_thread_that_insists() {
         let before = getpriority_process(None).unwrap();
-        // The first of the two waits until the end, as if it got no time at all.
-        let (end, waits) = mpsc::channel::<()>();
-        let waits = Mutex::new(waits);
+        let core = (0..CpuSet::MAX_CPU).find(|&it| sched_getaffinity(None).unwrap().is_set(it));
+        let mut alone = CpuSet::new();
+        alone.set(core.unwrap());
+        // Threads that are started from here on inherit it.
+        sched_setaffinity(None, &alone).unwrap();
+        let (busy, begun) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
+        let burning = Arc::clone(&busy);
+        let burner = thread::spawn(move || while burning.load(Ordering::Relaxed) {});
+        let of_both = Arc::clone(&begun);
         let there = behind("behind", move || {
-            if thread_schedule_policy().unwrap() == IDLE {
-                let _ended = waits.lock().unwrap().recv();
-            }
+            of_both.fetch_add(1, Ordering::Relaxed);
+            work_for(Duration::from_millis(20));
             getpriority_process(None).unwrap()
         })
         .await;
+        busy.store(false, Ordering::Relaxed);
+        burner.join().unwrap();
         assert_eq!(there, Some((before + NICE).min(NICE_MAX)));
-        drop(end);
+        assert_eq!(begun.load(Ordering::Relaxed), 2);
+    }
+
+    /// Patience was counted by the clock, so that a large bundle was decoded twice beside itself on a device
+    /// on which nobody was in its way.
+    #[tokio::test]
+    async fn work_that_only_takes_long_is_not_begun_again() {
+        let begun = Arc::new(AtomicUsize::new(0));
+        let of_both = Arc::clone(&begun);
+        // It waits for a disk, say: that is nobody's core.
+        let there = behind("behind", move || {
+            of_both.fetch_add(1, Ordering::Relaxed);
+            thread::sleep(3 * PATIENCE);
+        });
+        assert_eq!(there.await, Some(()));
+        assert_eq!(begun.load(Ordering::Relaxed), 1);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_a_thread_was_kept_waiting_is_known_of_threads_of_this_process() {
+        assert!(kept_waiting(gettid()).is_some());
+        assert_eq!(kept_waiting(Pid::from_raw(i32::MAX).unwrap()), None);
+    }
+
+    /// Spends so much of a core's time, however long that takes.
+    #[cfg(target_os = "linux")]
+    fn work_for(long: Duration) {
+        let spent = || Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap();
+        let until = spent() + long;
+        while spent() < until {}
     }
 }
