@@ -10,7 +10,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use models::{
-    Ensemble, Family, Parts, Voting, bundle,
+    Ensemble, Family, Parts, bundle,
     synthetic::{self, Shape},
 };
 
@@ -33,12 +33,15 @@ fn main() -> ExitCode {
         let few = ensemble.with_golden(rows.iter().map(Vec::as_slice));
         few.expect("fourteen made-up samples are samples")
     };
-    let plain = synthetic::ensemble(&[Family::Mlp], SHAPE, false, 19);
+    let alone = synthetic::ensemble(&[Family::RbfSvm], SHAPE, false, 20);
     let files = [
-        ("plain", golden(plain)),
-        ("soft", golden(seven(soft.clone()))),
-        ("sets", synthetic::with_sets(golden(seven(Voting::default())))),
-        ("compact", golden(synthetic::compacted(seven(soft)))),
+        ("rbf-svm", synthetic::short(alone.clone())),
+        ("compact", synthetic::short(synthetic::compacted(alone))),
+        ("soft", synthetic::short(seven(soft.clone()))),
+        (
+            "whole",
+            synthetic::with_sets(golden(synthetic::short(synthetic::compacted(seven(soft))))),
+        ),
     ];
     for (name, ensemble) in files {
         let path = folder.join(format!("v{}-{name}.bundle", bundle::VERSION));

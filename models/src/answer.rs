@@ -448,7 +448,7 @@ impl Ensemble {
                 Rule::Soft(softness) => {
                     let Scratch { scores, parts, .. } = scratch;
                     parts.resize(classes, 0);
-                    softness[index].shares(member.family, scores, parts);
+                    softness[index].shares(member.model.scale(), scores, parts);
                     tally.share_out(parts, count);
                 }
             }

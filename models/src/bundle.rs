@@ -3,15 +3,15 @@
 //! ```text
 //! offset size  field
 //!      0    4  magic     "SNSB"
-//!      4    4  version   u32, little-endian; 1 to 4
+//!      4    4  version   u32, little-endian; 1 to 5
 //!      8   32  digest    SHA-256 of all that follows
 //!     40   32  schema    Schema::hash of the features and classes it was trained for
 //!     72    8  manifest  u64, little-endian; bytes of manifest and voting, at most MANIFEST_BYTES_MAX
 //!     80    8  arrays    u64, little-endian; bytes of arrays, at most ARRAYS_BYTES_MAX
 //!     88       manifest  postcard: names, shapes, scalars (bundle/manifest.rs)
 //!              voting    postcard, from version 2 on: rule and confidence (bundle/voting.rs)
-//!              golden    postcard, in version 4: what the gate says of golden rows (bundle/golden.rs)
-//!              sets      postcard, in version 4: how much of a vote is enough (bundle/sets.rs)
+//!              golden    postcard, from version 4 on: what the gate says of golden rows (bundle/golden.rs)
+//!              sets      postcard, from version 4 on: how much of a vote is enough (bundle/sets.rs)
 //!              arrays    safetensors: everything long (bundle/arrays.rs)
 //! ```
 //!
@@ -20,8 +20,9 @@
 //!
 //! One ensemble has one encoding, in the oldest version that can say it, so the [`digest`] of the whole names what
 //! is inside; it is not the digest in the head, which cannot cover itself. Version 1 is a plain hard vote
-//! without a measured confidence, version 2 has both, version 3 has compact forms of members as well, and
-//! version 4 has golden rows or sets, whatever else it has.
+//! without a measured confidence, version 2 has both, version 3 has compact forms of members as well,
+//! version 4 has golden rows or sets, whatever else it has, and version 5 RBF SVMs that say how short of winning
+//! each class is.
 //!
 //! What was once released must decode for ever: `models/golden` holds a bundle of every form, and
 //! a change that breaks one is a new version beside this one.
@@ -32,7 +33,7 @@ use crate::{
     ensemble::{Ensemble, Weighted},
     gate::Gate,
     golden::Golden,
-    member::ModelError,
+    member::{Model, ModelError, Verdict},
     schema::SchemaError,
     sets::Sets,
     voting::Voting,
@@ -49,7 +50,7 @@ pub use arrays::ArrayFault;
 /// The first four bytes.
 pub const MAGIC: [u8; 4] = *b"SNSB";
 /// The newest version that is read and written.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 /// The version of a hard vote without a measured confidence.
 const PLAIN: u32 = 1;
 /// The version of other votes.
@@ -58,6 +59,8 @@ const VOTED: u32 = 2;
 const COMPACT: u32 = 3;
 /// The version of golden rows and of sets.
 const PROVEN: u32 = 4;
+/// The version of RBF SVMs of another verdict than votes.
+const SHORT: u32 = 5;
 /// Bytes before the manifest.
 pub const HEAD_BYTES: usize = 88;
 /// Most bytes of manifest: half a million names of 100 bytes and then some.
@@ -242,7 +245,7 @@ pub fn encode(ensemble: &Ensemble) -> Vec<u8> {
     if version != PLAIN {
         manifest.append(&mut voting::write(ensemble.voting()));
     }
-    if version == PROVEN {
+    if PROVEN <= version {
         manifest.append(&mut postcard::to_stdvec(&stopped).expect(written));
         manifest.append(&mut sets::write(&ensemble.voting().sets));
     }
@@ -316,7 +319,11 @@ pub fn decode(bytes: &[u8]) -> Result<Ensemble, BundleError> {
 fn needed(voting: &Voting, gate: Option<&Gate>, members: &[Weighted], golden: &[Golden]) -> u32 {
     let members = members.iter().map(|weighted| &weighted.member);
     let mut members = members.chain(gate.map(|gate| &gate.member));
-    if !golden.is_empty() || !voting.sets.ladders.is_empty() {
+    let short =
+        |model: &Model| matches!(model, Model::RbfSvm(svm) if svm.verdict == Verdict::Shortfall);
+    if members.clone().any(|member| short(&member.model)) {
+        SHORT
+    } else if !golden.is_empty() || !voting.sets.ladders.is_empty() {
         PROVEN
     } else if members.any(|member| member.model.is_compact()) {
         COMPACT

@@ -160,13 +160,13 @@ impl Ensemble {
         match &self.parts.voting.rule {
             Rule::Hard => Cast::Classes(rows.map(first_largest).collect()),
             Rule::Soft(softness) => {
-                let family = self.parts.members[member].member.family;
+                let scale = self.parts.members[member].member.model.scale();
                 let mut shares = vec![0; scores.len()];
                 let mut row = Vec::with_capacity(classes);
                 for (scores, shares) in rows.zip(shares.chunks_exact_mut(classes)) {
                     row.clear();
                     row.extend_from_slice(scores);
-                    softness[member].shares(family, &mut row, shares);
+                    softness[member].shares(scale, &mut row, shares);
                 }
                 Cast::Shares(shares)
             }

@@ -47,6 +47,6 @@ pub use recount::Cast;
 pub use rows::{Compact, Rows};
 pub use schema::{ClassId, Schema, SchemaError};
 pub use sets::{Coverage, Ladder, Level, Sets};
-pub use softness::Softness;
+pub use softness::{Scale, Softness};
 pub use voting::{Rule, Voting};
 pub use work::{Speed, Work};

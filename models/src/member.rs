@@ -1,8 +1,8 @@
 //! One trained model of an ensemble, lowered to plain arrays.
 
 use crate::{
-    features::Features, preparation::Preparation, rows::Rows, schema::ClassId, vote::first_largest,
-    work::Work,
+    features::Features, preparation::Preparation, rows::Rows, schema::ClassId, softness::Scale,
+    vote::first_largest, work::Work,
 };
 
 pub mod boosted;
@@ -18,7 +18,7 @@ pub use forest::Forest;
 pub use knn::Knn;
 pub use linear::Linear;
 pub use mlp::{Dense, Mlp};
-pub use rbf_svm::RbfSvm;
+pub use rbf_svm::{RbfSvm, Verdict};
 pub use tree::Trees;
 
 /// The seven families of the paper.
@@ -272,6 +272,20 @@ impl Model {
             Self::Knn(model) => matches!(model.rows, Rows::Compact(_)),
             Self::RbfSvm(model) => matches!(model.vectors, Rows::Compact(_)),
             Self::Linear(_) | Self::Forest(_) | Self::Mlp(_) | Self::Boosted(_) => false,
+        }
+    }
+
+    /// What its scores are to a soft vote.
+    #[must_use]
+    pub fn scale(&self) -> Scale {
+        match self {
+            Self::RbfSvm(RbfSvm { verdict: Verdict::Votes, .. }) => Scale::VotesOfPairs,
+            Self::RbfSvm(_)
+            | Self::Knn(_)
+            | Self::Linear(_)
+            | Self::Forest(_)
+            | Self::Mlp(_)
+            | Self::Boosted(_) => Scale::Even,
         }
     }
 

@@ -11,7 +11,7 @@
 
 use crate::{
     kernel::{exponentials, finite},
-    member::{Family, ModelError},
+    member::ModelError,
     vote::VOTE,
 };
 
@@ -20,6 +20,15 @@ use crate::{
 pub struct Softness {
     /// Multiplies the evidence before the exponential; positive and finite.
     pub slope: f32,
+}
+
+/// What scores of a member are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scale {
+    /// Evidence as it is: a little more is a little likelier.
+    Even,
+    /// Whole votes of pairs, and beside them, squeezed into ±⅓, the sum of the decision values.
+    VotesOfPairs,
 }
 
 /// The least and the largest slope that is looked for.
@@ -32,10 +41,10 @@ const VOTE_OF_PAIR_MIN: f32 = 3.0;
 const SURE: f64 = 1e-6;
 
 impl Softness {
-    /// Turns `scores` of a member of `family` into its shares, which sum to [`VOTE`] but for
+    /// Turns `scores` of a member into its shares, which sum to [`VOTE`] but for
     /// rounding. `scores` is used up.
-    pub fn shares(self, family: Family, scores: &mut [f32], shares: &mut [u32]) {
-        self.probabilities(family, scores);
+    pub fn shares(self, scale: Scale, scores: &mut [f32], shares: &mut [u32]) {
+        self.probabilities(scale, scores);
         let whole: f32 = scores.iter().sum();
         let each = scaled(whole);
         for (share, &score) in shares.iter_mut().zip(&*scores) {
@@ -44,8 +53,8 @@ impl Softness {
     }
 
     /// `e^(slope·(s - largest s))` of each score: probabilities that do not sum to 1 yet.
-    fn probabilities(self, family: Family, scores: &mut [f32]) {
-        evidence(family, scores);
+    fn probabilities(self, scale: Scale, scores: &mut [f32]) {
+        evidence(scale, scores);
         let largest = scores.iter().copied().fold(f32::MIN, f32::max);
         for score in &mut *scores {
             *score = largest - *score;
@@ -59,14 +68,14 @@ impl Softness {
     ///
     /// `scores` is `[n, classes]`, `truth` is `[n]`.
     #[must_use]
-    pub fn fit(family: Family, scores: &[f32], truth: &[u16], classes: usize) -> Self {
+    pub fn fit(scale: Scale, scores: &[f32], truth: &[u16], classes: usize) -> Self {
         let mut row = vec![0.0; classes];
         let mut loss = |slope: f64| -> f64 {
             let softness = Self { slope: narrow(slope.exp()) };
             let rows = scores.chunks_exact(classes).zip(truth);
             rows.map(|(scores, &truth)| {
                 row.copy_from_slice(scores);
-                softness.probabilities(family, &mut row);
+                softness.probabilities(scale, &mut row);
                 let whole: f32 = row.iter().sum();
                 -(f64::from(row[usize::from(truth)]) / f64::from(whole)).max(SURE).ln()
             })
@@ -99,16 +108,15 @@ impl Softness {
 
 /// What scores say of the classes on a scale without jumps.
 ///
-/// Scores of an RBF SVM are whole votes of pairs and, squeezed into ±⅓ beside them, the sum of
-/// their decision values: the votes jump where a pair is undecided, and the sum, which knows how
+/// Votes of pairs jump where a pair is undecided, and the sum beside them, which knows how
 /// sure it is, is often largest for another class than the one that the pairs elected. A sum has a value
 /// for each other class, so a vote counts as many beside it as there are classes: that keeps who was
 /// elected, and how sure the sum is. With three for any number of classes, eleven kinds of sounds, one of
 /// them half of all, were told apart in 75 % of new recordings where the pairs elect 88 % rightly; with six
 /// classes the loss hardly changes, with three or fewer nothing does.
-fn evidence(family: Family, scores: &mut [f32]) {
-    match family {
-        Family::RbfSvm => {
+fn evidence(scale: Scale, scores: &mut [f32]) {
+    match scale {
+        Scale::VotesOfPairs => {
             let classes = u16::try_from(scores.len()).unwrap_or(u16::MAX);
             let vote_of_pair = f32::from(classes).max(VOTE_OF_PAIR_MIN);
             for score in scores {
@@ -123,12 +131,7 @@ fn evidence(family: Family, scores: &mut [f32]) {
                 *score = finite(sum + vote_of_pair * votes);
             }
         }
-        Family::Knn
-        | Family::Ridge
-        | Family::Forest
-        | Family::LinearSvm
-        | Family::Mlp
-        | Family::Boosted => scores.iter_mut().for_each(|score| *score = finite(*score)),
+        Scale::Even => scores.iter_mut().for_each(|score| *score = finite(*score)),
     }
 }
 
@@ -159,15 +162,15 @@ mod tests {
     use super::*;
     use crate::vote::first_largest;
 
-    fn shares(family: Family, slope: f32, scores: &[f32]) -> Vec<u32> {
+    fn shares(scale: Scale, slope: f32, scores: &[f32]) -> Vec<u32> {
         let mut shares = vec![0; scores.len()];
-        Softness { slope }.shares(family, &mut scores.to_vec(), &mut shares);
+        Softness { slope }.shares(scale, &mut scores.to_vec(), &mut shares);
         shares
     }
 
     #[test]
     fn shares_are_those_of_the_definition() {
-        let found = shares(Family::Mlp, 2.0, &[0.0, 1.0, -1.0]);
+        let found = shares(Scale::Even, 2.0, &[0.0, 1.0, -1.0]);
         let sum: f64 = [0.0_f64, 2.0, -2.0].iter().map(|x| x.exp()).sum();
         for (found, x) in found.iter().zip([0.0_f64, 2.0, -2.0]) {
             assert!((f64::from(*found) / f64::from(VOTE) - x.exp() / sum).abs() < 2e-6);
@@ -179,7 +182,7 @@ mod tests {
         // Two classes with scores ±1: right in three rows of four, so p = 3/4 and slope·2 = ln 3.
         let scores = [1.0, -1.0].repeat(400);
         let truth: Vec<u16> = (0..400).map(|row| u16::from(row % 4 == 0)).collect();
-        let Softness { slope } = Softness::fit(Family::Ridge, &scores, &truth, 2);
+        let Softness { slope } = Softness::fit(Scale::Even, &scores, &truth, 2);
         assert!((slope - 3.0_f32.ln() / 2.0).abs() < 1e-3, "{slope}");
     }
 
@@ -188,7 +191,7 @@ mod tests {
         // Eleven classes: the second has one vote more, the first far larger decision values.
         let mut scores = vec![0.0; 11];
         (scores[0], scores[1]) = (8.0 + 4.0 / 15.0, 9.0 - 4.0 / 15.0);
-        let shares = shares(Family::RbfSvm, 0.2, &scores);
+        let shares = shares(Scale::VotesOfPairs, 0.2, &scores);
         assert!(shares[0] < shares[1], "{shares:?}");
     }
 
@@ -198,8 +201,8 @@ mod tests {
             bits in prop::collection::vec(any::<u32>(), 2..20), slope in 1e-4_f32..1e4,
         ) {
             let scores: Vec<f32> = bits.into_iter().map(f32::from_bits).collect();
-            for family in Family::ALL {
-                let shares = shares(family, slope, &scores);
+            for scale in [Scale::Even, Scale::VotesOfPairs] {
+                let shares = shares(scale, slope, &scores);
                 let sum: u32 = shares.iter().sum();
                 prop_assert!(sum.abs_diff(VOTE) <= 20, "{sum}");
             }
@@ -209,7 +212,7 @@ mod tests {
         fn the_largest_score_has_the_largest_share(
             scores in prop::collection::vec(-9.0_f32..9.0, 2..20), slope in 1e-4_f32..1e4,
         ) {
-            let shares = shares(Family::Boosted, slope, &scores);
+            let shares = shares(Scale::Even, slope, &scores);
             let largest = shares.iter().max().unwrap();
             prop_assert_eq!(&shares[first_largest(&scores).index()], largest);
         }

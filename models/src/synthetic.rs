@@ -8,7 +8,8 @@ use crate::{
     frontier::Subset,
     gate::Gate,
     member::{
-        Boosted, Dense, Family, Forest, Knn, Linear, Member, Mlp, Model, RbfSvm, Trees, tree::LEAF,
+        Boosted, Dense, Family, Forest, Knn, Linear, Member, Mlp, Model, RbfSvm, Trees, Verdict,
+        tree::LEAF,
     },
     preparation::{Preparation, Step},
     rows::Rows,
@@ -123,6 +124,7 @@ pub fn model(family: Family, shape: Shape, numbers: &mut Numbers) -> Model {
                 vectors: Rows::Exact(numbers.take(vectors * width)),
                 coefficients: numbers.take(vectors * (classes - 1)),
                 bias: numbers.take(classes * (classes - 1) / 2),
+                verdict: Verdict::Votes,
             })
         }
         Family::Mlp => {
@@ -209,6 +211,22 @@ pub fn compacted(ensemble: Ensemble) -> Ensemble {
         }
     }
     Ensemble::new(parts).expect("a compact form of what holds, holds")
+}
+
+/// `ensemble` whose RBF SVMs say how short of winning each class is.
+///
+/// # Panics
+///
+/// Never: that is another verdict from the same arrays.
+#[must_use]
+pub fn short(ensemble: Ensemble) -> Ensemble {
+    let mut parts = ensemble.into_parts();
+    for Weighted { member, .. } in &mut parts.members {
+        if let Model::RbfSvm(svm) = &mut member.model {
+            svm.verdict = Verdict::Shortfall;
+        }
+    }
+    Ensemble::new(parts).expect("the arrays hold as they did")
 }
 
 /// A soft vote of so many members with slopes and curves that know nothing; curves for votes of one

@@ -6,7 +6,7 @@ use models::{
     Buffers, Cast, ClassId, Compact, Ensemble, Family, Features, Gate, Member, Model, ModelError,
     Parts, Preparation, Rows, Schema, ShapeError, Stage, Step, Subset, Voting, Weighted, Work,
     frontier::{self, Votes},
-    member::{Forest, Knn, RbfSvm, Trees, tree::LEAF},
+    member::{Forest, Knn, RbfSvm, Trees, Verdict, tree::LEAF},
     synthetic::{self, Numbers, Shape},
     vote::first_largest,
 };
@@ -170,6 +170,7 @@ proptest! {
             vectors: Rows::Exact(vectors.clone()),
             coefficients: numbers.take(n * 3),
             bias: numbers.take(6),
+            verdict: Verdict::Votes,
         };
         let x = numbers.take(5);
         let kernel = |vector: usize| {
@@ -181,6 +182,7 @@ proptest! {
         let start = |class: usize| counts[..class].iter().sum::<u32>() as usize;
         let mut votes = [0.0_f64; 4];
         let mut sums = [0.0_f64; 4];
+        let mut short = [0.0_f64; 4];
         let mut pair = 0;
         let mut close = f64::INFINITY;
         for a in 0..4 {
@@ -200,12 +202,28 @@ proptest! {
                 votes[if 0.0 < decision { a } else { b }] += 1.0;
                 sums[a] += decision;
                 sums[b] -= decision;
+                short[a] += decision.min(0.0);
+                short[b] += (-decision).min(0.0);
                 close = close.min(decision.abs());
             }
         }
         prop_assume!(1e-4 < close);
+        let least = Model::RbfSvm(RbfSvm { verdict: Verdict::Shortfall, ..svm.clone() });
+        prop_assert_eq!(least.check(5, 4), Ok(()));
+        let by_shortfall = scores(&least, &x, 4);
+        for (class, &score) in by_shortfall.iter().enumerate() {
+            let expected = if counts[class] == 0 { f64::from(f32::MIN) } else { short[class] };
+            prop_assert!((f64::from(score) - expected).abs() < 1e-5, "{score} is not {expected}");
+        }
         let model = Model::RbfSvm(svm);
         prop_assert_eq!(model.check(5, 4), Ok(()));
+        // Who wins all pairs is elected by both.
+        let taught: Vec<usize> = (0..4).filter(|&class| 0 < counts[class]).collect();
+        let all_others = (1..taught.len()).fold(0.0, |sum, _| sum + 1.0);
+        if let Some(&winner) = taught.iter().find(|&&class| votes[class] == all_others) {
+            prop_assert_eq!(first_largest(&scores(&model, &x, 4)).index(), winner);
+            prop_assert_eq!(first_largest(&by_shortfall).index(), winner);
+        }
         for (class, &score) in scores(&model, &x, 4).iter().enumerate() {
             let expected = if counts[class] == 0 {
                 -1.0

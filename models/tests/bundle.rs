@@ -30,6 +30,11 @@ fn golden() -> Ensemble {
     synthetic::with_sets(golden.unwrap())
 }
 
+/// With everything that version 5 has.
+fn short() -> Ensemble {
+    synthetic::short(golden())
+}
+
 fn tiny() -> Ensemble {
     let shape = Shape { width: 1, classes: 2, ..Shape::SMALL };
     synthetic::ensemble(&[Family::Ridge], shape, false, 7)
@@ -68,8 +73,8 @@ fn bodies(bytes: &[u8]) -> (&[u8], &[u8]) {
 fn reads_back_what_it_wrote_and_writes_it_alike() {
     let compact_and_plain = synthetic::compacted(full());
     let sets_alone = synthetic::with_sets(full());
-    let seven = [full(), tiny(), soft(), compact(), compact_and_plain, golden(), sets_alone];
-    for ensemble in seven {
+    let all = [full(), tiny(), soft(), compact(), compact_and_plain, golden(), sets_alone, short()];
+    for ensemble in all {
         let bytes = bundle::encode(&ensemble);
         let read = bundle::decode(&bytes).unwrap();
         assert_eq!(read, ensemble);
@@ -115,15 +120,15 @@ fn each_way_of_being_wrong_has_its_name() {
 
     let wrong = |bytes: &[u8]| bundle::decode(bytes).unwrap_err();
     assert!(matches!(wrong(&changed(0, b"PK")), BundleError::Format { found: [b'P', b'K', _, _] }));
-    assert!(matches!(wrong(&changed(4, &[5])), BundleError::Version { found: 5 }));
+    assert!(matches!(wrong(&changed(4, &[6])), BundleError::Version { found: 6 }));
     assert!(matches!(wrong(&changed(4, &[0])), BundleError::Version { found: 0 }));
     let newer = |manifest: &[u8], voting: &[u8]| {
         let mut bytes = sealed(schema, &[manifest, voting].concat(), arrays);
         bytes[4] = 2;
         wrong(&bytes)
     };
-    // What knows no compact form must not say that it does, nor the other way round.
-    for (ensemble, version) in [(soft(), 3), (compact(), 2)] {
+    // What knows no compact form must not say that it does, nor the other way round; and so on.
+    for (ensemble, version) in [(soft(), 3), (compact(), 2), (golden(), 5), (short(), 4)] {
         let mut bytes = bundle::encode(&ensemble);
         let needed = u32::from(bytes[4]);
         bytes[4] = version;

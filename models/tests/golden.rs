@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use models::{Family, Step, bundle};
+use models::{Family, Model, Step, bundle, member::Verdict};
 
 mod golden_files;
 
@@ -34,6 +34,7 @@ fn golden_bundles_have_every_form() {
     let mut gates = 0;
     let mut votings = BTreeSet::new();
     let mut compact = BTreeSet::new();
+    let mut verdicts = BTreeSet::new();
     let mut golden = BTreeSet::new();
     let mut sets = BTreeSet::new();
     for path in golden_files::bundles(folder()).unwrap() {
@@ -41,6 +42,13 @@ fn golden_bundles_have_every_form() {
         families.extend(ensemble.members().iter().map(|it| it.member.family));
         let members = ensemble.members().iter().filter(|it| it.member.model.is_compact());
         compact.extend(members.map(|it| it.member.family));
+        for member in ensemble.members() {
+            if let Model::RbfSvm(svm) = &member.member.model {
+                let (short, rule) =
+                    (svm.verdict == Verdict::Shortfall, ensemble.voting().rule.name());
+                verdicts.insert((short, member.member.model.is_compact(), rule));
+            }
+        }
         let voting = ensemble.voting();
         votings.insert((voting.rule.name(), voting.confidence.is_measured()));
         gates += usize::from(ensemble.gate().is_some());
@@ -57,6 +65,11 @@ fn golden_bundles_have_every_form() {
     assert_eq!(families.len(), Family::ALL.len());
     assert_eq!(steps.len(), 3);
     assert_eq!(compact.into_iter().collect::<Vec<_>>(), [Family::Knn, Family::RbfSvm]);
+    for compact in [false, true] {
+        for rule in ["hard", "soft"] {
+            assert!(verdicts.contains(&(true, compact, rule)), "{verdicts:?}");
+        }
+    }
     assert!(0 < gates);
     assert_eq!(sets.into_iter().collect::<Vec<_>>(), [(false, 3), (true, 3)]);
     assert_eq!(golden.into_iter().collect::<Vec<_>>(), [None, Some(false), Some(true)]);

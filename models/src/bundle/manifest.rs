@@ -3,7 +3,8 @@
 //!
 //! Postcard writes fields in their order and enums by position: nothing here may be reordered or
 //! removed while bundles of version 1 are to be read; version 2 is the same and more behind it, and
-//! version 3 knows compact forms, which stand after all others. Version 4 has golden rows behind it.
+//! version 3 knows compact forms, which stand after all others. Version 4 has golden rows behind it, and
+//! version 5 knows RBF SVMs of another verdict.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +16,9 @@ use super::{
 use crate::{
     ensemble::{Ensemble, Parts, Weighted},
     gate::Gate,
-    member::{Boosted, Dense, Family, Forest, Knn, Linear, Member, Mlp, Model, RbfSvm, Trees},
+    member::{
+        Boosted, Dense, Family, Forest, Knn, Linear, Member, Mlp, Model, RbfSvm, Trees, Verdict,
+    },
     preparation::{Preparation, Step},
     rows::{Compact, Rows},
     schema::{ClassId, Schema},
@@ -69,6 +72,8 @@ enum Form {
     Boosted,
     CompactKnn { k: u32, width: u32, low: f32, step: f32 },
     CompactRbfSvm { gamma: f32, width: u32, low: f32, step: f32 },
+    ShortfallRbfSvm { gamma: f32, width: u32 },
+    CompactShortfallRbfSvm { gamma: f32, width: u32, low: f32, step: f32 },
 }
 
 impl Manifest {
@@ -187,14 +192,20 @@ fn put_member<'a>(member: &'a Member, at: &str, arrays: &mut Writer<'a>) -> Memb
             arrays.put(format!("{at}.leaves"), Values::F32(leaves));
             Form::Forest { classes: short(*classes) }
         }
-        Model::RbfSvm(RbfSvm { gamma, width, counts, vectors, coefficients, bias }) => {
+        Model::RbfSvm(RbfSvm { gamma, width, counts, vectors, coefficients, bias, verdict }) => {
             arrays.put(format!("{at}.counts"), Values::U32(counts));
             arrays.put(format!("{at}.coefficients"), Values::F32(coefficients));
             arrays.put(format!("{at}.bias"), Values::F32(bias));
             let (gamma, width) = (*gamma, short(*width));
-            match put_rows(vectors, format!("{at}.vectors"), arrays) {
-                None => Form::RbfSvm { gamma, width },
-                Some((low, step)) => Form::CompactRbfSvm { gamma, width, low, step },
+            match (put_rows(vectors, format!("{at}.vectors"), arrays), verdict) {
+                (None, Verdict::Votes) => Form::RbfSvm { gamma, width },
+                (None, Verdict::Shortfall) => Form::ShortfallRbfSvm { gamma, width },
+                (Some((low, step)), Verdict::Votes) => {
+                    Form::CompactRbfSvm { gamma, width, low, step }
+                }
+                (Some((low, step)), Verdict::Shortfall) => {
+                    Form::CompactShortfallRbfSvm { gamma, width, low, step }
+                }
             }
         }
         Model::Mlp(Mlp { width, layers }) => {
@@ -239,13 +250,20 @@ fn take_member(
             leaves: arrays.f32(&format!("{at}.leaves"))?,
         }),
         Form::RbfSvm { gamma, width } => {
-            let vectors = Rows::Exact(arrays.f32(&format!("{at}.vectors"))?);
-            take_rbf_svm(gamma, width, vectors, at, arrays)?
+            let vectors = exact_vectors(at, arrays)?;
+            take_rbf_svm(gamma, width, (vectors, Verdict::Votes), at, arrays)?
         }
         Form::CompactRbfSvm { gamma, width, low, step } => {
-            let bytes = arrays.u8(&format!("{at}.vectors"))?;
-            let vectors = Rows::Compact(Compact { low, step, bytes });
-            take_rbf_svm(gamma, width, vectors, at, arrays)?
+            let vectors = compact_vectors(low, step, at, arrays)?;
+            take_rbf_svm(gamma, width, (vectors, Verdict::Votes), at, arrays)?
+        }
+        Form::ShortfallRbfSvm { gamma, width } => {
+            let vectors = exact_vectors(at, arrays)?;
+            take_rbf_svm(gamma, width, (vectors, Verdict::Shortfall), at, arrays)?
+        }
+        Form::CompactShortfallRbfSvm { gamma, width, low, step } => {
+            let vectors = compact_vectors(low, step, at, arrays)?;
+            take_rbf_svm(gamma, width, (vectors, Verdict::Shortfall), at, arrays)?
         }
         Form::Mlp { width, layers } => {
             // Each layer has arrays of its own, so a false count ends at the first missing one.
@@ -292,10 +310,24 @@ fn take_knn(
     Ok(Model::Knn(Knn { k, width: long(width), rows, labels }))
 }
 
+fn exact_vectors(at: &str, arrays: &mut Reader<'_>) -> Result<Rows, BundleError> {
+    Ok(Rows::Exact(arrays.f32(&format!("{at}.vectors"))?))
+}
+
+fn compact_vectors(
+    low: f32,
+    step: f32,
+    at: &str,
+    arrays: &mut Reader<'_>,
+) -> Result<Rows, BundleError> {
+    let bytes = arrays.u8(&format!("{at}.vectors"))?;
+    Ok(Rows::Compact(Compact { low, step, bytes }))
+}
+
 fn take_rbf_svm(
     gamma: f32,
     width: u32,
-    vectors: Rows,
+    (vectors, verdict): (Rows, Verdict),
     at: &str,
     arrays: &mut Reader<'_>,
 ) -> Result<Model, BundleError> {
@@ -306,6 +338,7 @@ fn take_rbf_svm(
         vectors,
         coefficients: arrays.f32(&format!("{at}.coefficients"))?,
         bias: arrays.f32(&format!("{at}.bias"))?,
+        verdict,
     }))
 }
 

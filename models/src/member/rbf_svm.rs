@@ -1,13 +1,17 @@
 //! Support vector machine with a radial basis function kernel, one against one.
 
 use super::{Buffers, ModelError};
-use crate::{check, kernel::exponentials, rows::Rows, work::Work};
+use crate::{
+    check,
+    kernel::{exponentials, finite},
+    rows::Rows,
+    work::Work,
+};
 
-/// For each pair of classes `(a, b)`, `a < b`, a vote: `Σ coef·K(x, sv) + bias > 0` says `a`.
+/// For each pair of classes `(a, b)`, `a < b`, a decision: `Σ coef·K(x, sv) + bias > 0` says `a`.
 ///
 /// Layout as in LIBSVM (Chang and Lin, 2011): support vectors are grouped by class; the vector `j`
-/// of class `c` has `classes - 1` coefficients, one for each other class in order. The class with
-/// most votes wins. The tie rule is ours: by the sum of the decision values, then the smallest id.
+/// of class `c` has `classes - 1` coefficients, one for each other class in order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RbfSvm {
     /// `K(x, y) = exp(-gamma |x - y|²)`; positive.
@@ -22,18 +26,31 @@ pub struct RbfSvm {
     pub coefficients: Vec<f32>,
     /// One per pair, in the order (0,1), (0,2), …, (1,2), ….
     pub bias: Vec<f32>,
+    /// What the decisions of the pairs make of the classes.
+    pub verdict: Verdict,
+}
+
+/// What the decisions of all pairs make of the classes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The class with most votes wins, as in LIBSVM. The tie rule is ours: by the sum of the decision
+    /// values, then the smallest id.
+    ///
+    /// A score is the votes of a class plus a number within ±⅓ that grows with that sum,
+    /// `s / (3(|s| + 1))`, as in scikit-learn's `_ovr_decision_function`. A class without support vectors had no
+    /// training rows: it takes part in no pair, and its score is -1.
+    Votes,
+    /// The class that is least short of winning all its pairs: a score is the sum of those of its decision
+    /// values that go against it, `Σ min(0, d)`. This rule is ours.
+    ///
+    /// Who wins all pairs has 0 and everybody else less, so LIBSVM elects the same, unless classes beat each
+    /// other in a circle. Votes jump where a pair is undecided, and hardly say how sure they are; this does. A
+    /// class without support vectors has the least score there is.
+    Shortfall,
 }
 
 impl RbfSvm {
-    /// `out[c]` becomes the votes of class `c` plus a number within ±⅓ that grows with the sum of
-    /// its decision values, `s / (3(|s| + 1))`: the order of scores is the order of the rule.
-    ///
-    /// A class without support vectors had no training rows: it takes part in no pair, and its
-    /// score is -1.
-    ///
-    /// # Source
-    ///
-    /// The squashed sum is that of scikit-learn's `_ovr_decision_function`.
+    /// `out[c]` becomes the score of class `c`, as [`RbfSvm::verdict`] says.
     pub(super) fn scores(&self, x: &[f32], out: &mut [f32], buffers: &mut Buffers) {
         let Buffers { a: kernels, b: sums, bytes, .. } = buffers;
         kernels.clear();
@@ -73,8 +90,16 @@ impl RbfSvm {
         }
 
         out.fill(0.0);
+        match self.verdict {
+            Verdict::Votes => self.count_votes(sums, out),
+            Verdict::Shortfall => self.add_shortfalls(sums, out),
+        }
+    }
+
+    /// Calls `decided` with each pair of classes that rows taught, and the decision.
+    fn pairs(&self, sums: &mut [f32], mut decided: impl FnMut(&mut [f32], usize, usize, f32)) {
+        let classes = self.counts.len();
         let mut pair = 0;
-        // The diagonal is unused: it collects the sum of each class's decision values.
         for a in 0..classes {
             for b in a + 1..classes {
                 let bias = self.bias[pair];
@@ -83,17 +108,37 @@ impl RbfSvm {
                     continue;
                 }
                 let decision = sums[a * classes + b] + sums[b * classes + a] + bias;
-                out[if 0.0 < decision { a } else { b }] += 1.0;
-                sums[a * classes + a] += decision;
-                sums[b * classes + b] -= decision;
+                decided(sums, a, b, decision);
             }
         }
+    }
+
+    /// [`Verdict::Votes`] from `sums[a·classes + b]`; `out` was 0.
+    fn count_votes(&self, sums: &mut [f32], out: &mut [f32]) {
+        let classes = self.counts.len();
+        self.pairs(sums, |sums, a, b, decision| {
+            out[if 0.0 < decision { a } else { b }] += 1.0;
+            // The diagonal is unused: it collects the sum of each class's decision values.
+            sums[a * classes + a] += decision;
+            sums[b * classes + b] -= decision;
+        });
         for (class, score) in out.iter_mut().enumerate() {
-            let sum = crate::kernel::finite(sums[class * classes + class]);
+            let sum = finite(sums[class * classes + class]);
             *score += sum / (3.0 * (sum.abs() + 1.0));
             if self.counts[class] == 0 {
                 *score = -1.0;
             }
+        }
+    }
+
+    /// [`Verdict::Shortfall`] from `sums[a·classes + b]`; `out` was 0.
+    fn add_shortfalls(&self, sums: &mut [f32], out: &mut [f32]) {
+        self.pairs(sums, |_, a, b, decision| {
+            let (against, by) = if 0.0 < decision { (b, -decision) } else { (a, decision) };
+            out[against] += by;
+        });
+        for (score, &count) in out.iter_mut().zip(&self.counts) {
+            *score = if count == 0 { f32::MIN } else { finite(*score) };
         }
     }
 

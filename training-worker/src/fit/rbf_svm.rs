@@ -7,7 +7,10 @@ mod few;
 mod kernel;
 mod pair;
 
-use models::{Features, Rows, member::RbfSvm};
+use models::{
+    Features, Rows,
+    member::{RbfSvm, Verdict},
+};
 
 pub(super) use self::pair::Solved;
 use self::{
@@ -72,6 +75,7 @@ impl Fitted<'_> {
             vectors: Rows::Exact(Vec::new()),
             coefficients: Vec::new(),
             bias: self.pairs.iter().map(|pair| narrow(pair.bias)).collect(),
+            verdict: Verdict::Shortfall,
         };
         let mut vectors = Vec::new();
         for (class, rows) in self.members.iter().enumerate() {

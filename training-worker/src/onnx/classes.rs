@@ -46,7 +46,7 @@ pub(super) fn in_order(model: Model, order: &[usize]) -> Model {
 
 /// Vectors are grouped by class, and a pair that stands the other way round says the opposite.
 fn machines(svm: RbfSvm, order: &[usize]) -> RbfSvm {
-    let RbfSvm { gamma, width, counts, vectors, coefficients, bias } = svm;
+    let RbfSvm { gamma, width, counts, vectors, coefficients, bias, verdict } = svm;
     let Rows::Exact(rows) = &vectors else { unreachable!("a lowered machine has exact rows") };
     let classes = counts.len();
     let others = classes - 1;
@@ -67,6 +67,7 @@ fn machines(svm: RbfSvm, order: &[usize]) -> RbfSvm {
         vectors: Rows::Exact(Vec::new()),
         coefficients: Vec::with_capacity(coefficients.len()),
         bias: Vec::with_capacity(bias.len()),
+        verdict,
     };
     let mut values = Vec::with_capacity(rows.len());
     let sign = |a: usize, b: usize| if a < b { 1.0 } else { -1.0 };

@@ -2,7 +2,7 @@
 
 use models::{
     Family, Model, Rows,
-    member::{Linear, RbfSvm},
+    member::{Linear, RbfSvm, Verdict},
 };
 
 use super::{Link, OnnxError, file::Node, layers::narrow, node_error, trees::Lowered};
@@ -73,6 +73,8 @@ pub(super) fn support(node: &Node<'_>, width: usize, classes: usize) -> Result<L
                 vectors: Rows::Exact(vectors),
                 coefficients: turned,
                 bias,
+                // A runtime elects by votes.
+                verdict: Verdict::Votes,
             };
             Ok(Lowered { family: Family::RbfSvm, model: Model::RbfSvm(model), link: Link::Votes })
         }

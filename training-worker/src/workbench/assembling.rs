@@ -54,7 +54,7 @@ impl Workbench {
         }
         let truth = &self.truth[..self.rows_heard()];
         let panel = choose(Hearing {
-            families: &self.families(),
+            scales: &self.standing.iter().map(|it| it.member.model.scale()).collect::<Vec<_>>(),
             opinions: &self.standing.iter().map(|it| &it.across).collect::<Vec<_>>(),
             micros: &self
                 .standing
