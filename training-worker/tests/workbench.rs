@@ -3,7 +3,10 @@
 
 use std::sync::Arc;
 
-use models::{ClassId, Confusion, Coverage, Family, Schema, Subset, bundle};
+use models::{
+    ClassId, Confusion, Coverage, Ensemble, Family, Member, Model, Parts, Preparation, Schema,
+    Subset, Voting, Weighted, bundle, member::Linear,
+};
 use prost::bytes::Bytes;
 use proto::v1::SampleChunk;
 use training_worker::{
@@ -12,7 +15,7 @@ use training_worker::{
     fit::{Recipe, Stop},
     material::Material,
     table::{Table, TableError},
-    workbench::{Assembled, BenchError, Terms, Workbench},
+    workbench::{Assembled, BenchError, Origin, Terms, Workbench},
 };
 
 const WIDTH: usize = 4;
@@ -117,12 +120,58 @@ fn neighbours_are_near_in_what_tells_classes_apart_only_where_that_is_no_worse()
     }
 }
 
+/// … of all members on the rows that were held out, at each of three levels.
+fn what_is_reported_of_sets_is_what_the_bundle_does(material: &Material, assembled: &Assembled) {
+    let Assembled { ensemble, sets, .. } = assembled;
+    let gated = ensemble.gate().is_some();
+    let all = Subset::all(ensemble.members().len());
+    let asking = ensemble.asking(all).unwrap().to_the_end();
+    let mut scratch = ensemble.scratch();
+    assert_eq!(sets.len(), 3);
+    for measure in sets {
+        assert_eq!((measure.blocks, measure.held.of), (10, 120));
+        let (mut held, mut classes) = (0, 0);
+        let checks = &material.held_out;
+        for (row, truth) in checks.samples.rows().zip(&checks.truth) {
+            let answer = ensemble.answer_timed(row, &asking, gated, &mut scratch, |_| ()).unwrap();
+            let set = ensemble.set(measure.level, &answer, &scratch).unwrap();
+            held += u64::from(set.contains(truth));
+            classes += u64::try_from(set.len()).unwrap();
+        }
+        assert_eq!((measure.held.hits, measure.classes), (held, classes));
+        assert!(measure.level.coverage.share() <= measure.held.interval().high, "{measure:?}");
+    }
+}
+
+#[test]
+fn sets_with_an_imported_member_hold_as_much_as_those_without() {
+    let material = material(&[chunk()]);
+    // Fitted by somebody else on other rows: the classes' corners are known to everybody.
+    let weights = (0..CLASSES * WIDTH).map(|at| if at % WIDTH == at / WIDTH { 1.0 } else { 0.0 });
+    let linear = Linear { width: WIDTH, weights: weights.collect(), bias: vec![0.0; CLASSES] };
+    let member = Member { family: Family::LinearSvm, preparation: 0, model: Model::Linear(linear) };
+    let own = Ensemble::new(Parts {
+        schema: schema(),
+        preparations: vec![Preparation::default()],
+        gate: None,
+        members: vec![Weighted { weight: 1.0, member }],
+        voting: Voting::default(),
+        golden: Vec::new(),
+    });
+    let mut bench = Workbench::new(material.clone(), terms(Some(880)));
+    bench.add(&Recipe::of(Family::Ridge), &Stop::default(), &|| 0.0).unwrap();
+    bench.adopt("own", own.unwrap(), &Stop::default(), &|| 0.0).unwrap();
+    let assembled = bench.assemble().unwrap();
+    assert!(assembled.members.iter().any(|it| it.origin == Origin::Imported("own".to_owned())));
+    what_is_reported_of_sets_is_what_the_bundle_does(&material, &assembled);
+}
+
 #[test]
 fn every_choice_has_sets_of_as_much_as_its_people_can_show_and_what_is_asked_beyond_is_refused() {
     let material = material(&[chunk()]);
     let families = [Family::Ridge, Family::Knn, Family::Forest];
-    let Assembled { ensemble, frontier, sets, .. } =
-        assembled_with(&material, &families, terms(Some(880)));
+    let assembled = assembled_with(&material, &families, terms(Some(880)));
+    let Assembled { ensemble, frontier, .. } = &assembled;
     // Two people of twelve are held out: ten are nine and one more, and not nineteen.
     let thousandths = |it: &models::Ladder| -> Vec<u16> {
         it.levels.iter().map(|it| it.coverage.thousandths()).collect()
@@ -138,24 +187,7 @@ fn every_choice_has_sets_of_as_much_as_its_people_can_show_and_what_is_asked_bey
         assert_eq!(measure.work, ensemble.work(measure.subset));
     }
 
-    // What is reported is what the bundle does.
-    let gated = ensemble.gate().is_some();
-    let asking = ensemble.asking(all).unwrap().to_the_end();
-    let mut scratch = ensemble.scratch();
-    assert_eq!(sets.len(), 3);
-    for measure in &sets {
-        assert_eq!((measure.blocks, measure.held.of), (10, 120));
-        let (mut held, mut classes) = (0, 0);
-        let checks = &material.held_out;
-        for (row, truth) in checks.samples.rows().zip(&checks.truth) {
-            let answer = ensemble.answer_timed(row, &asking, gated, &mut scratch, |_| ()).unwrap();
-            let set = ensemble.set(measure.level, &answer, &scratch).unwrap();
-            held += u64::from(set.contains(truth));
-            classes += u64::try_from(set.len()).unwrap();
-        }
-        assert_eq!((measure.held.hits, measure.classes), (held, classes));
-        assert!(measure.level.coverage.share() <= measure.held.interval().high, "{measure:?}");
-    }
+    what_is_reported_of_sets_is_what_the_bundle_does(&material, &assembled);
 
     let refused =
         |coverage| Workbench::new(material.clone(), terms(Some(coverage))).can_promise().err();
