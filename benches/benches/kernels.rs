@@ -31,6 +31,15 @@ fn one_answer(criterion: &mut Criterion) {
             });
         }
         let ensemble = synthetic::ensemble(&Family::ALL, shape, true, 1);
+        let asking = ensemble.asking(Subset::all(7)).expect("all there are").to_the_end();
+        let mut scratch = ensemble.scratch();
+        let mut next = rows.iter().cycle();
+        group.bench_function("seven-to-the-end", |bencher| {
+            bencher.iter(|| {
+                let row = black_box(next.next().expect("an endless iterator"));
+                ensemble.answer_timed(row, &asking, false, &mut scratch, |_| ()).expect("a sample")
+            });
+        });
         for (name, gated) in [("seven", false), ("gate-and-seven", true)] {
             let mut scratch = ensemble.scratch();
             let mut next = rows.iter().cycle();
@@ -45,7 +54,8 @@ fn one_answer(criterion: &mut Criterion) {
     }
 }
 
-/// What validation costs: every member's vote on many samples.
+/// What validation costs: every member's vote on many samples. And what requests would cost that are answered
+/// together: by the row, beside `answer/hapt`.
 fn many_votes(criterion: &mut Criterion) {
     let shape = Shape::HAPT;
     let mut group = criterion.benchmark_group("votes/hapt");
@@ -59,6 +69,10 @@ fn many_votes(criterion: &mut Criterion) {
             bencher.iter(|| ensemble.member_votes(black_box(&samples)));
         });
     }
+    let ensemble = synthetic::ensemble(&Family::ALL, shape, false, 1);
+    group.bench_function("seven", |bencher| {
+        bencher.iter(|| ensemble.member_votes(black_box(&samples)));
+    });
     group.finish();
 }
 
