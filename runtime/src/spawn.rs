@@ -16,7 +16,11 @@ use thread_priority::{
     NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy,
     set_thread_priority_and_policy, thread_native_id,
 };
-use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
+use tokio::{
+    sync::oneshot,
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
 use tracing::Instrument as _;
 
 /// How much less the second thread of [`behind`] is preferred: a tenth of the time of those who answer,
@@ -24,7 +28,7 @@ use tracing::Instrument as _;
 const NICE: i32 = 10;
 /// The least preferred of all.
 const NICE_MAX: i32 = 19;
-/// How long others may keep the first thread of [`behind`] from a core.
+/// For how long in all the first thread of [`behind`] may stand still.
 const PATIENCE: Duration = Duration::from_millis(100);
 /// How often it is asked at most.
 const ASKED_EVERY_MIN: Duration = Duration::from_millis(5);
@@ -42,9 +46,9 @@ where
 /// Does long work on a thread of its own, behind all other threads: it takes the time that they leave,
 /// and whoever wakes up takes the core from it at once, which lower priority alone does not do.
 ///
-/// Where others keep it from every core for a tenth of a second in all, the same work is begun again beside it
-/// by a thread that is only less preferred, and who ends first counts. So `work` may run twice, also at the
-/// same time. Work that takes long by itself, or waits for a disk, is not begun again.
+/// Where it stands still for a tenth of a second in all, because others take every core or the disk (idle threads
+/// read last, too), the same work is begun again beside it by a thread that is only less preferred, and who ends
+/// first counts. So `work` may run twice, also at the same time. Work that only takes long is not begun again.
 ///
 /// What came of it; `None` when it panicked, or there was no thread to be had.
 pub async fn behind<T: Send + 'static>(
@@ -58,16 +62,16 @@ pub async fn behind<T: Send + 'static>(
         let _once = known.set(gettid());
     };
     let mut idle = on_a_thread(name, step_back, Arc::clone(&work))?;
-    let mut patience = PATIENCE;
+    let (begun, mut patience) = (Instant::now(), PATIENCE);
     while !patience.is_zero() {
         if let Ok(ended) = timeout(patience.max(ASKED_EVERY_MIN), &mut idle).await {
             return ended.ok();
         }
-        // Where the system does not say so, all of the time may have been taken by others.
-        let kept = thread.get().and_then(|&thread| kept_waiting(thread)).unwrap_or(PATIENCE);
-        patience = PATIENCE.saturating_sub(kept);
+        // Where the system does not say so, it may have stood still all the time.
+        let ran = thread.get().and_then(|&thread| has_run(thread)).unwrap_or_default();
+        patience = patience_left(begun.elapsed(), ran);
     }
-    tracing::debug!(name, "it gets no time: it is done again by a thread that insists");
+    tracing::debug!(name, "it stands still: it is done again by a thread that insists");
     let Some(nice) = on_a_thread(name, be_nice, work) else { return idle.await.ok() };
     tokio::select! {
         Ok(result) = idle => Some(result),
@@ -92,13 +96,18 @@ fn on_a_thread<T: Send + 'static>(
     Some(result)
 }
 
-/// How long a thread of this process was ready to run while others did; `None` where the system does not say.
+/// What is left of [`PATIENCE`] with a thread that ran for so long of the time since it began.
+fn patience_left(since: Duration, ran: Duration) -> Duration {
+    PATIENCE.saturating_sub(since.saturating_sub(ran))
+}
+
+/// How long a thread of this process has run; `None` where the system does not say.
 ///
-/// Source: `Documentation/scheduler/sched-stats.rst` of Linux, `/proc/PID/schedstat`, its second number.
-fn kept_waiting(thread: Pid) -> Option<Duration> {
+/// Source: `Documentation/scheduler/sched-stats.rst` of Linux, `/proc/PID/schedstat`, its first number.
+fn has_run(thread: Pid) -> Option<Duration> {
     let known = format!("/proc/self/task/{}/schedstat", thread.as_raw_nonzero());
     let known = fs::read_to_string(known).ok()?;
-    known.split_ascii_whitespace().nth(1)?.parse().ok().map(Duration::from_nanos)
+    known.split_ascii_whitespace().next()?.parse().ok().map(Duration::from_nanos)
 }
 
 /// Takes only what no other thread wants (`SCHED_IDLE`). Without it the work is done all the same.
@@ -119,7 +128,11 @@ fn be_nice() {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+        mpsc,
+    };
 
     use rustix::{
         thread::{CpuSet, sched_getaffinity, sched_setaffinity},
@@ -172,26 +185,45 @@ mod tests {
         assert_eq!(begun.load(Ordering::Relaxed), 2);
     }
 
+    /// Such as one that waits for a disk that others keep busy.
+    #[tokio::test(start_paused = true)]
+    async fn work_that_stands_still_is_done_by_a_thread_that_insists() {
+        let before = getpriority_process(None).unwrap();
+        let (end, waits) = mpsc::channel::<()>();
+        let waits = Mutex::new(waits);
+        let there = behind("behind", move || {
+            if thread_schedule_policy().unwrap() == IDLE {
+                let _ended = waits.lock().unwrap().recv();
+            }
+            getpriority_process(None).unwrap()
+        })
+        .await;
+        assert_eq!(there, Some((before + NICE).min(NICE_MAX)));
+        drop(end);
+    }
+
     /// Patience was counted by the clock, so that a large bundle was decoded twice beside itself on a device
     /// on which nobody was in its way.
-    #[tokio::test]
-    async fn work_that_only_takes_long_is_not_begun_again() {
-        let begun = Arc::new(AtomicUsize::new(0));
-        let of_both = Arc::clone(&begun);
-        // It waits for a disk, say: that is nobody's core.
-        let there = behind("behind", move || {
-            of_both.fetch_add(1, Ordering::Relaxed);
-            thread::sleep(3 * PATIENCE);
-        });
-        assert_eq!(there.await, Some(()));
-        assert_eq!(begun.load(Ordering::Relaxed), 1);
+    #[test]
+    fn who_only_takes_long_is_waited_for() {
+        let ms = Duration::from_millis;
+        assert_eq!(patience_left(ms(0), ms(0)), PATIENCE);
+        assert_eq!(patience_left(ms(9_000), ms(8_970)), PATIENCE - ms(30));
+        assert_eq!(patience_left(ms(100), ms(0)), ms(0));
+        assert_eq!(patience_left(ms(900), ms(700)), ms(0));
+        // Two clocks: what ran may seem longer than what went by.
+        assert_eq!(patience_left(ms(10), ms(11)), PATIENCE);
     }
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn what_a_thread_was_kept_waiting_is_known_of_threads_of_this_process() {
-        assert!(kept_waiting(gettid()).is_some());
-        assert_eq!(kept_waiting(Pid::from_raw(i32::MAX).unwrap()), None);
+    fn how_long_a_thread_ran_is_known_of_threads_of_this_process() {
+        let before = has_run(gettid()).unwrap();
+        work_for(Duration::from_millis(20));
+        // The system adds up what ran at its ticks.
+        thread::yield_now();
+        assert!(before + Duration::from_millis(10) <= has_run(gettid()).unwrap());
+        assert_eq!(has_run(Pid::from_raw(i32::MAX).unwrap()), None);
     }
 
     /// Spends so much of a core's time, however long that takes.

@@ -137,8 +137,8 @@ const ADDITIONS: usize = 16;
 /// So many independent wrong answers of a usual member back the weights of a mixture as much as what is known
 /// without them; half as many a fifth of that, since few say little of the future they come from.
 ///
-/// Ours; chosen on partings that are not promised ones (ADR 0034): 600 digits bring about 120, 6 000 some 300,
-/// windows of a few people 10, batches of gas sensors 1 to 18, minutes of a room 3 to 9.
+/// Ours; chosen on other partings (ADR 0034): 600 digits bring 80 to 140, 4 200 some 150 to 310, windows of a
+/// few people mostly 3 to 12, batches of gas sensors 1 to 17, minutes of a room 2 to 8.
 const WRONG: f64 = 60.0;
 /// A member that counts less than this share is not missed.
 const SHARE_MIN: f64 = 0.02;
