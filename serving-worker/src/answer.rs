@@ -385,7 +385,7 @@ impl Desk {
         urgency: Urgency,
         left: Option<Duration>,
     ) -> Result<(), PredictError> {
-        let ahead = served.pace.of(rows_before) / self.cores;
+        let ahead = served.drag.of(served.pace.of(rows_before) / self.cores);
         admission::admit(Crowd { all, of_task, ahead }, urgency, left).map_err(|Shed { retry }| {
             served.meter.shed.fetch_add(1, Relaxed);
             served.meter.failed();
@@ -407,11 +407,18 @@ impl Desk {
         let first = if held_back { Some(self.turn(&served.task, &terms).await) } else { None };
         let inside = self.enter(&served, rows, &terms)?;
         let place = place(served.pace.of(1), served.pace.of(rows));
+        let (_, rows_before) = inside.before;
         let request = Request::new(served, samples, &terms, level, inside);
         let turn = match (place, first) {
             (Where::Here, None) => return self.compute(&request),
             (_, Some(turn)) => turn,
-            (Where::Slices | Where::Apart, None) => self.turn(&request.served.task, &terms).await,
+            (Where::Slices | Where::Apart, None) => {
+                let Served { task, pace, drag, .. } = &*request.served;
+                let (waits, ahead) = (Instant::now(), pace.of(rows_before) / self.cores);
+                let turn = self.turn(task, &terms).await;
+                drag.add(waits.elapsed(), ahead);
+                turn
+            }
         };
         let Some(turn) = turn else { return self.compute(&request) };
         if place == Where::Apart {
@@ -506,6 +513,23 @@ pub(crate) mod tests {
         assert_eq!((desk.in_flight(), desk.busy.load(Relaxed)), (IN_FLIGHT_MAX, 1));
         admitted.pop();
         let _one_more = desk.admit().unwrap();
+    }
+
+    /// Under a flood the cores refuse, too: who was let in by what the work ahead takes to compute was
+    /// answered too late, since it took twice and three times as long.
+    #[tokio::test]
+    async fn who_would_wait_longer_than_the_computing_ahead_is_refused_by_what_others_waited() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut served = crate::served::tests::served(&[models::Family::Ridge], false);
+        served.pace = Pace::new(Duration::from_millis(1));
+        let desk = desk(dir.path(), None);
+        let ahead = served.pace.of(100) / desk.cores;
+        let weigh = || desk.weigh(&served, (10, 100), 11, Urgency::Usual, Some(5 * ahead));
+        assert!(weigh().is_ok());
+        (0..100).for_each(|_| served.drag.add(3 * ahead, ahead));
+        let Err(PredictError::Crowded { retry, .. }) = weigh() else { panic!("it is let in") };
+        assert!(2 * ahead < retry && retry <= 3 * ahead, "{retry:?} is when to try again");
+        assert!(desk.weigh(&served, (0, 0), 1, Urgency::Usual, Some(ahead)).is_ok());
     }
 
     /// Once every sample of a stream that waited for its turn held one of the places of all requests,

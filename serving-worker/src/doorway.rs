@@ -16,7 +16,6 @@ use tonic::{
     Status,
     body::Body,
     codegen::{BoxFuture, Service, http},
-    server::NamedService,
 };
 
 use crate::{
@@ -53,11 +52,7 @@ impl<S> Doorway<S> {
     }
 }
 
-impl<S: NamedService> NamedService for Doorway<S> {
-    const NAME: &'static str = S::NAME;
-}
-
-impl<S> Service<http::Request<Body>> for Doorway<S>
+impl<S> Doorway<S>
 where
     S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>
         + Clone
@@ -65,18 +60,14 @@ where
         + 'static,
     S::Future: Send + 'static,
 {
-    type Response = http::Response<Body>;
-    type Error = Infallible;
-    type Future = BoxFuture<http::Response<Body>, Infallible>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+    /// What the service behind it says to a call, or why it does not hear of it.
+    pub(crate) fn answer(
+        &self,
+        request: http::Request<Body>,
+    ) -> BoxFuture<http::Response<Body>, Infallible> {
         let path = request.uri().path();
         if STREAMS.contains(&path) {
-            return Box::pin(self.inner.call(request));
+            return Box::pin(self.inner.clone().call(request));
         }
         let answer = ANSWERS.iter().find(|(of, _)| *of == path).map(|&(_, urgency)| urgency);
         let work = answer.is_some() || WORK.contains(&path);
@@ -93,7 +84,7 @@ where
             patience: None,
         };
         if answer.is_none() {
-            let answer = self.inner.call(request.map(|body| Body::new(watch(body))));
+            let answer = self.inner.clone().call(request.map(|body| Body::new(watch(body))));
             return Box::pin(async move {
                 // Held until it is answered, not only until it is decoded.
                 let _until_answered = held;
@@ -323,16 +314,16 @@ mod tests {
         let served = Arc::new(crate::served::tests::served(&[models::Family::Ridge], false));
         let desk = Arc::new(crate::answer::tests::desk(dir.path(), Some(Arc::clone(&served))));
         let echo = Echo::default();
-        let mut door = Doorway::new(echo.clone(), desk, Intake::default());
+        let door = Doorway::new(echo.clone(), desk, Intake::default());
         let message = framed(&v1::PredictRequest {
             task: "kitchen".to_owned(),
             features: vec![1.5; 900],
             ..Default::default()
         });
-        let mut ask = async || {
+        let ask = async || {
             let body = Body::new(axum::body::Body::from(message.clone()));
             let request = http::Request::post("/sensemble.v1.Serving/Predict").body(body).unwrap();
-            door.call(request).await.unwrap()
+            door.answer(request).await.unwrap()
         };
 
         let passed = ask().await.into_body();

@@ -23,6 +23,7 @@ mod grpc;
 mod http;
 mod metrics;
 pub mod mqtt;
+mod switchboard;
 
 #[doc(hidden)]
 pub mod fuzzing;
@@ -36,6 +37,7 @@ mod answer;
 mod connections;
 mod correction;
 mod deadline;
+mod drag;
 mod error;
 mod explanation;
 mod floor;

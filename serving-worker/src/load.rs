@@ -10,6 +10,7 @@ use tonic::transport::Endpoint;
 
 use crate::{
     answer::{Asked, Times},
+    drag::Drag,
     meter::Meter,
     orders::Wanted,
     pace::Pace,
@@ -265,6 +266,7 @@ fn warm(wanted: Wanted, ensemble: Arc<Ensemble>, meter: Arc<Meter>) -> Result<Se
         level: None,
         fallback,
         pace: Pace::new(Duration::ZERO),
+        drag: Drag::default(),
         meter,
     };
     let served = match coverage {

@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 use models::{Asking, ClassId, Coverage, Ensemble, Level, Schema};
 use proto::v1;
 
-use crate::{meter::Meter, orders::Wanted, pace::Pace, routes::Routes};
+use crate::{drag::Drag, meter::Meter, orders::Wanted, pace::Pace, routes::Routes};
 
 /// A task that is answered: one revision of it, never half of two.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub(crate) struct Served {
     pub(crate) fallback: Option<ClassId>,
     /// How long an answer takes.
     pub(crate) pace: Pace,
+    /// How much longer the answers ahead take than that.
+    pub(crate) drag: Drag,
     /// Times and counts of this task, over all its revisions.
     pub(crate) meter: Arc<Meter>,
 }
@@ -137,6 +139,7 @@ pub(crate) mod tests {
             ensemble: Arc::new(ensemble),
             fallback: None,
             pace: Pace::new(std::time::Duration::ZERO),
+            drag: Drag::default(),
             meter: Arc::default(),
         }
     }

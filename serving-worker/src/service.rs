@@ -22,7 +22,7 @@ use tokio::{
     sync::{oneshot, watch},
     task::JoinHandle,
 };
-use tonic::{server::NamedService, transport::Server};
+use tonic::{server::NamedService, service::Routes, transport::Server};
 use traces::{Process, Settings, Tracer};
 
 use crate::{
@@ -46,6 +46,7 @@ use crate::{
     refused,
     remembered::{Memory, Upstream},
     served::Snapshot,
+    switchboard::Switchboard,
 };
 
 /// Bundles of revisions that are served, will be, or were: room for two of the largest and then some.
@@ -421,6 +422,8 @@ async fn serve_grpc(
         .max_encoding_message_size(proto::MESSAGE_BYTES_MAX);
     let floor = Arc::clone(doors.desk.floor());
     let incoming = connections::incoming(listener, CONNECTIONS_MAX, floor);
+    let others = Routes::new(health_service).add_service(reflection).add_service(control);
+    let calls = Switchboard::new(doors.before(serving), doors.before(open), others);
     let server = Server::builder()
         .max_concurrent_streams(Some(STREAMS_MAX))
         // An app under a deadline takes back what comes too late; under overload that is most of it.
@@ -430,12 +433,7 @@ async fn serve_grpc(
         .http2_max_header_list_size(Some(HEADER_BYTES_MAX))
         .http2_keepalive_interval(Some(SILENCE_MAX))
         .http2_keepalive_timeout(Some(SILENCE_MAX))
-        .add_service(health_service)
-        .add_service(reflection)
-        .add_service(doors.before(serving))
-        .add_service(doors.before(open))
-        .add_service(control)
-        .serve_with_incoming_shutdown(incoming, async move { ending.wait().await });
+        .serve_with_incoming_shutdown(calls, incoming, async move { ending.wait().await });
     let server = runtime::spawn::named("grpc", async move {
         server.await.map_err(|error| RunError::Grpc(Box::new(error)))
     });

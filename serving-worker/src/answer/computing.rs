@@ -44,7 +44,7 @@ pub(super) struct Request {
     single: bool,
     trace: Option<Traced>,
     /// Counts it among those of its task for as long as it is worked on, whoever waits for it.
-    _inside: Inside,
+    inside: Inside,
 }
 
 impl Request {
@@ -63,7 +63,7 @@ impl Request {
             single: samples.len() == 1,
             trace: terms.trace,
             samples,
-            _inside: inside,
+            inside,
         }
     }
 }
@@ -207,9 +207,13 @@ impl Desk {
     fn conclude(&self, request: &Request, progress: Progress) -> Vec<v1::PredictReply> {
         let Progress { begun, at_ms, queue, compute, decided, told, replies, receipts, .. } =
             progress;
-        let Request { served, trace, .. } = request;
+        let Request { served, trace, inside, single, .. } = request;
         // What was cut short says nothing of how long an answer takes.
         served.pace.add(decided, compute);
+        if inside.before.0 == 0 && !single {
+            // Who waited for nobody tells by their own work.
+            served.drag.add(begun.elapsed(), compute);
+        }
         self.pace.add(1, compute);
         served.meter.finished(queue, compute, at_ms);
         let answers = u64::try_from(receipts.len()).unwrap_or(u64::MAX);
