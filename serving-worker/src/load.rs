@@ -129,7 +129,8 @@ pub(crate) async fn load(
     };
     let decode = move || match &reuse {
         Some(ensemble) => Ok(Arc::clone(ensemble)),
-        None => models::bundle::decode(&bytes).map(Arc::new).map_err(LoadError::Decode),
+        // Whoever found them has compared them with their name.
+        None => models::bundle::decode_named(&bytes).map(Arc::new).map_err(LoadError::Decode),
     };
     let load = move || warm(wanted.clone(), decode()?, Arc::clone(&meter));
     blocking(source.haste, load).await
