@@ -19,7 +19,7 @@ fn one_answer(criterion: &mut Criterion) {
         let mut group = criterion.benchmark_group(format!("answer/{name}"));
         let rows = synthetic::rows(shape.width, 64, 5);
         let rows = &rows[..64];
-        for family in Family::ALL {
+        for family in Family::PAPER {
             let ensemble = synthetic::ensemble(&[family], shape, false, 1);
             let mut scratch = ensemble.scratch();
             let mut next = rows.iter().cycle();
@@ -30,7 +30,7 @@ fn one_answer(criterion: &mut Criterion) {
                 });
             });
         }
-        let ensemble = synthetic::ensemble(&Family::ALL, shape, true, 1);
+        let ensemble = synthetic::ensemble(&Family::PAPER, shape, true, 1);
         let asking = ensemble.asking(Subset::all(7)).expect("all there are").to_the_end();
         let mut scratch = ensemble.scratch();
         let mut next = rows.iter().cycle();
@@ -63,13 +63,13 @@ fn many_votes(criterion: &mut Criterion) {
     let rows = synthetic::rows(shape.width, 64, 5);
     let samples = Features::new(shape.width, rows[..64].concat()).expect("finite whole rows");
     group.throughput(Throughput::Elements(64));
-    for family in Family::ALL {
+    for family in Family::PAPER {
         let ensemble = synthetic::ensemble(&[family], shape, false, 1);
         group.bench_function(family.name(), |bencher| {
             bencher.iter(|| ensemble.member_votes(black_box(&samples)));
         });
     }
-    let ensemble = synthetic::ensemble(&Family::ALL, shape, false, 1);
+    let ensemble = synthetic::ensemble(&Family::PAPER, shape, false, 1);
     group.bench_function("seven", |bencher| {
         bencher.iter(|| ensemble.member_votes(black_box(&samples)));
     });
@@ -81,7 +81,7 @@ fn decode(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("decode");
     group.sample_size(10);
     for (name, shape) in SHAPES {
-        let bytes = bundle::encode(&synthetic::ensemble(&Family::ALL, shape, true, 1));
+        let bytes = bundle::encode(&synthetic::ensemble(&Family::PAPER, shape, true, 1));
         group.throughput(Throughput::Bytes(bytes.len() as u64));
         group.bench_function(name, |bencher| {
             bencher.iter(|| bundle::decode(black_box(&bytes)).expect("what was just written"));
@@ -95,7 +95,7 @@ fn golden_rows(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("golden");
     group.sample_size(10);
     for (name, shape) in SHAPES {
-        let ensemble = synthetic::compacted(synthetic::ensemble(&Family::ALL, shape, true, 1));
+        let ensemble = synthetic::compacted(synthetic::ensemble(&Family::PAPER, shape, true, 1));
         let rows = synthetic::rows(shape.width, golden::ROWS_MAX, 5);
         let few = rows[..golden::affordable(&ensemble)].iter().map(Vec::as_slice);
         let ensemble = ensemble.with_golden(few).expect("few samples of the shape");

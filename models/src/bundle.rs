@@ -22,7 +22,8 @@
 //! is inside; it is not the digest in the head, which cannot cover itself. Version 1 is a plain hard vote
 //! without a measured confidence, version 2 has both, version 3 has compact forms of members as well,
 //! version 4 has golden rows or sets, whatever else it has, and version 5 RBF SVMs that say how short of winning
-//! each class is.
+//! each class is. A family that came later is a new value in a list of the manifest and no new version: a program
+//! that is older than it says that it cannot read the manifest.
 //!
 //! What was once released must decode for ever: `models/golden` holds a bundle of every form, and
 //! a change that breaks one is a new version beside this one.

@@ -11,8 +11,8 @@ use crate::{
     work::Work,
 };
 
-/// Up to so many members every subset is measured: 127 of them.
-pub const EXHAUSTIVE_MAX: usize = 7;
+/// Up to so many members every subset is measured: 511 of them.
+pub const EXHAUSTIVE_MAX: usize = 9;
 
 /// A choice of members: bit `i` set means member `i` votes. At most 64 members.
 #[derive(
@@ -82,8 +82,8 @@ pub struct Votes<'a> {
     pub margins: Option<&'a [f32]>,
 }
 
-/// Measures subsets of the members on rows whose votes are known: no inference, so that all 127
-/// subsets of seven members on some thousand rows take some milliseconds.
+/// Measures subsets of the members on rows whose votes are known: no inference, so that all 511
+/// subsets of nine members on some thousand rows take some tens of milliseconds.
 ///
 /// Up to [`EXHAUSTIVE_MAX`] members, every subset; above, each member alone, the chain that adds
 /// the cheapest member next, and the chain that adds the member after which the vote is best. Each

@@ -95,11 +95,13 @@ pub fn model(family: Family, shape: Shape, numbers: &mut Numbers) -> Model {
             rows: Rows::Exact(numbers.take(rows * width)),
             labels: (0..class_count(classes)).cycle().take(rows).collect(),
         }),
-        Family::Ridge | Family::LinearSvm => Model::Linear(Linear {
-            width,
-            weights: numbers.take(classes * width),
-            bias: numbers.take(classes),
-        }),
+        Family::Ridge | Family::LinearSvm | Family::Logistic | Family::Lda => {
+            Model::Linear(Linear {
+                width,
+                weights: numbers.take(classes * width),
+                bias: numbers.take(classes),
+            })
+        }
         Family::Forest => {
             let (trees, leaves) = complete_trees(trees, depth, width, numbers);
             let leaves = numbers.take(leaves * classes).into_iter().map(f32::abs).collect();

@@ -12,7 +12,10 @@ mod discriminants;
 mod edges;
 pub mod forest;
 pub mod knn;
+pub mod lda;
+mod linear;
 pub mod linear_svm;
+pub mod logistic;
 mod matrix;
 mod memory;
 pub mod mlp;
@@ -176,6 +179,10 @@ pub enum Recipe {
     Mlp(mlp::Settings),
     /// Gradient-boosted trees.
     Boosted(boosted::Settings),
+    /// Multinomial logistic regression.
+    Logistic(logistic::Settings),
+    /// Linear discriminant analysis.
+    Lda(lda::Settings),
 }
 
 /// What a model needs done to a sample before it sees it.
@@ -203,6 +210,8 @@ impl Recipe {
             Family::RbfSvm => Self::RbfSvm(rbf_svm::Settings::default()),
             Family::Mlp => Self::Mlp(mlp::Settings::default()),
             Family::Boosted => Self::Boosted(boosted::Settings::default()),
+            Family::Logistic => Self::Logistic(logistic::Settings::default()),
+            Family::Lda => Self::Lda(lda::Settings::default()),
         }
     }
 
@@ -217,6 +226,8 @@ impl Recipe {
             Self::RbfSvm(_) => Family::RbfSvm,
             Self::Mlp(_) => Family::Mlp,
             Self::Boosted(_) => Family::Boosted,
+            Self::Logistic(_) => Family::Logistic,
+            Self::Lda(_) => Family::Lda,
         }
     }
 
@@ -225,7 +236,11 @@ impl Recipe {
     pub fn preparing(&self) -> Preparing {
         match self {
             Self::Forest(_) | Self::Boosted(_) => Preparing::Nothing,
-            Self::Ridge(_) | Self::LinearSvm(_) | Self::Mlp(_) => Preparing::Standardised,
+            Self::Ridge(_)
+            | Self::LinearSvm(_)
+            | Self::Mlp(_)
+            | Self::Logistic(_)
+            | Self::Lda(_) => Preparing::Standardised,
             Self::RbfSvm(settings) if settings.discriminants => {
                 let most = settings.components.unwrap_or(knn::Settings::default().components);
                 Preparing::Discriminated(most)
@@ -254,7 +269,9 @@ impl Recipe {
             | Self::Forest(_)
             | Self::LinearSvm(_)
             | Self::Mlp(_)
-            | Self::Boosted(_) => return None,
+            | Self::Boosted(_)
+            | Self::Logistic(_)
+            | Self::Lda(_) => return None,
         };
         *discriminants = !*discriminants;
         (!*discriminants || discriminants::are_found(width, classes)).then_some(other)
@@ -322,6 +339,8 @@ fn fit_counted(recipe: &Recipe, lesson: &Lesson<'_>) -> Result<Model, FitError> 
         Recipe::RbfSvm(settings) => Ok(Model::RbfSvm(rbf_svm::fit(settings, lesson)?.lower())),
         Recipe::Mlp(settings) => Ok(Model::Mlp(mlp::fit(settings, lesson)?.lower())),
         Recipe::Boosted(settings) => Ok(Model::Boosted(boosted::fit(settings, lesson)?.lower())),
+        Recipe::Logistic(settings) => Ok(Model::Linear(logistic::fit(settings, lesson)?.lower())),
+        Recipe::Lda(settings) => Ok(Model::Linear(lda::fit(settings, lesson)?.lower())),
     }
 }
 

@@ -295,8 +295,8 @@ mod tests {
 
     #[test]
     fn the_trials_are_bounded_and_every_family_has_its_turn() {
-        let (tried, _) = play(Search::new(&[], SIZE, 70, 1), ridges);
-        assert_eq!(tried.len(), 70);
+        let (tried, _) = play(Search::new(&[], SIZE, 90, 1), ridges);
+        assert_eq!(tried.len(), 90);
         for family in Family::ALL {
             assert!(tried.iter().any(|trial| trial.recipe.family() == family), "{family:?}");
         }

@@ -304,7 +304,7 @@ async fn what_is_reported_of_held_out_rows_is_what_the_bundle_answers() {
     let state = scheduler.state();
     let offer = state.published.last().unwrap();
     let ensemble = decode(&state, &offer.digest);
-    assert_eq!(families(&ensemble).len(), 7);
+    assert_eq!(families(&ensemble).len(), Family::ALL.len());
 
     // The same rows, parted by the same rule, asked of the bundle itself.
     let schema = ensemble.schema().clone();
@@ -609,12 +609,12 @@ async fn what_cannot_be_trained_is_reported_as_a_fault() {
 #[tokio::test]
 async fn a_spent_budget_ends_with_what_stands() {
     let (scheduler, address) = scheduler(TrainingJob { budget_s: 1, ..job(&[]) }).start().await;
-    // So many rows that seven families take longer than a second.
+    // So many rows that all families take longer than a second.
     scheduler.state().chunks = vec![samples(20_000)];
     assert_eq!(train(address, 1).await, Exit::Drained);
     let state = scheduler.state();
     let last = state.published.last().unwrap();
     assert!(last.last);
     let members = decode(&state, &last.digest).members().len();
-    assert!((1..7).contains(&members), "{members} members");
+    assert!((1..Family::ALL.len()).contains(&members), "{members} members");
 }

@@ -1,4 +1,4 @@
-//! Linear scores: ridge classifier and linear SVM.
+//! Linear scores: ridge classifier, linear SVM, logistic regression and linear discriminant analysis.
 
 use super::ModelError;
 use crate::{check, kernel::products, work::Work};

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo run --release -p training-worker --example accuracy [SET] [DATA] [FAMILY…]
-//! cargo run --release -p training-worker --example accuracy splits SETS [DATA] [SEEDS] [TRIALS]
+//! cargo run --release -p training-worker --example accuracy splits SETS [DATA] [SEEDS] [TRIALS] [FAMILY…]
 //! cargo run --release -p training-worker --example accuracy lazy SETS [DATA]
 //! ```
 //!
@@ -14,7 +14,8 @@
 //! means over partings and seeds: what ships, the same members with equal weights, the member that was
 //! best across the folds, and the one that nobody can know before, best on the test rows. `SETS` are names
 //! from above or `esc10`, with commas between; `page:gas` is the parting of the set's own page, to be
-//! looked at last. With `TRIALS` the settings are searched, too.
+//! looked at last. With `TRIALS` the settings are searched, too. `FAMILY…` says who may ship; all when none is named,
+//! `paper` for the seven of the paper.
 //!
 //! `lazy` follows each of these partings in two orders: as the plan has it, and by what trainings of the
 //! other `SETS` have taught.
@@ -29,7 +30,7 @@ use std::path::Path;
 
 use models::Family;
 
-use crate::sets::Failure;
+use crate::{sets::Failure, splits::Effort};
 
 fn main() -> Result<(), Failure> {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -39,7 +40,14 @@ fn main() -> Result<(), Failure> {
         return lazy::compare(sets.split(','), Path::new(&word(2, "../shared/data")));
     }
     if word(0, "hapt13") == "splits" {
-        let effort = (word(3, "1").parse()?, word(4, "0").parse()?);
+        let named = words.iter().skip(5);
+        let families: Vec<Family> = if named.clone().any(|name| name == "paper") {
+            Family::PAPER.to_vec()
+        } else {
+            named.filter_map(|name| Family::parse(name)).collect()
+        };
+        let (seeds, trials) = (word(3, "1").parse()?, word(4, "0").parse()?);
+        let effort = Effort { seeds, trials, families: &families };
         return splits::compare(sets.split(','), Path::new(&word(2, "../shared/data")), effort);
     }
     let families: Vec<Family> =

@@ -19,11 +19,20 @@ use crate::{
 /// What is compared, in the order of the columns.
 const COLUMNS: [&str; 4] = ["ships", "equal", "best by folds", "best on test"];
 
+/// What each parting is trained with.
+#[derive(Clone, Copy)]
+pub(crate) struct Effort<'a> {
+    pub(crate) seeds: u64,
+    pub(crate) trials: usize,
+    /// All when it is empty.
+    pub(crate) families: &'a [Family],
+}
+
 /// Prints a line for each parting and seed, and the means of each set, then of each family that shipped.
 pub(crate) fn compare<'a>(
     sets: impl Iterator<Item = &'a str>,
     data: &Path,
-    (seeds, trials): (u64, usize),
+    effort: Effort<'_>,
 ) -> Result<(), Failure> {
     println!("| parting, seed | {} |\n|---|---|---|---|---|", COLUMNS.join(" | "));
     for name in sets {
@@ -34,8 +43,8 @@ pub(crate) fn compare<'a>(
             Some(name) => vec![set(name, data)?],
         };
         for set in parted {
-            for seed in 1..=seeds {
-                let (found, alone) = train(&set, seed, trials)?;
+            for seed in 1..=effort.seeds {
+                let (found, alone) = train(&set, seed, effort)?;
                 for (family, right) in alone {
                     families.entry(family.name()).or_default().push(right);
                 }
@@ -92,7 +101,7 @@ const HELD_OUT_ROWS: usize = 100;
 /// The columns of one parting, and what each member is alone.
 type Found = ([f64; 4], Vec<(Family, f64)>);
 
-fn train(set: &Set, seed: u64, trials: usize) -> Result<Found, Failure> {
+fn train(set: &Set, seed: u64, effort: Effort<'_>) -> Result<Found, Failure> {
     let (schema, table) = (schema(set)?, table(set)?);
     let tests = set.rows(true);
     let truth: Vec<ClassId> = tests.iter().map(|&row| ClassId(set.labels[row])).collect();
@@ -109,10 +118,10 @@ fn train(set: &Set, seed: u64, trials: usize) -> Result<Found, Failure> {
     let material = Arc::new(Material::measured_by(held_out, schema, table, seed)?);
     let terms = Terms { seed, threads: 1, missed_events_max: 0.02, coverage: None };
     let mut bench = Workbench::new(material, terms);
-    for recipe in plan::order(&[], size) {
+    for recipe in plan::order(effort.families, size) {
         bench.add(&recipe, &Stop::default(), &|| 0.0)?;
     }
-    let mut search = Search::new(&[], size, trials, seed);
+    let mut search = Search::new(effort.families, size, effort.trials, seed);
     loop {
         match search.step() {
             Next::Done => break,

@@ -4,7 +4,7 @@
 use models::{Family, Features, Model};
 
 use super::{
-    FitError, Lesson, Recipe, Stop, balanced, fit, mlp,
+    FitError, Lesson, Recipe, Stop, balanced, fit, logistic, mlp,
     synthetic::{clouds, scores, vote},
     tests::quick,
 };
@@ -35,9 +35,12 @@ fn a_million_columns_are_learned_or_refused() {
             Err(error) => assert!(too_large(&error), "{}: {error}", family.name()),
         }
     }
-    let ridge = fit(&Recipe::of(Family::Ridge), &Lesson::new(&samples, &labels, 2, &stop)).unwrap();
-    for (row, &label) in samples.rows().zip(&labels) {
-        assert_eq!(vote(&ridge, row, 2).0, label);
+    for family in [Family::Ridge, Family::Lda, Family::Logistic] {
+        let lesson = Lesson::new(&samples, &labels, 2, &stop);
+        let model = fit(&Recipe::of(family), &lesson).unwrap();
+        for (row, &label) in samples.rows().zip(&labels) {
+            assert_eq!(vote(&model, row, 2).0, label, "{}", family.name());
+        }
     }
 }
 
@@ -54,8 +57,13 @@ fn ten_thousand_classes_are_learned_or_refused() {
                 let hidden = vec![8];
                 Recipe::Mlp(mlp::Settings { hidden, passes: 1, steps_min: 20, ..settings })
             }
+            // Ten thousand exponentials for each row and step.
+            Recipe::Logistic(settings) => {
+                Recipe::Logistic(logistic::Settings { steps: 2, ..settings })
+            }
             other @ (Recipe::Knn(_)
             | Recipe::Ridge(_)
+            | Recipe::Lda(_)
             | Recipe::Forest(_)
             | Recipe::LinearSvm(_)
             | Recipe::RbfSvm(_)
@@ -65,7 +73,9 @@ fn ten_thousand_classes_are_learned_or_refused() {
             Ok(model) => assert_eq!(model.check(2, classes), Ok(()), "{}", family.name()),
             Err(error) => {
                 assert!(too_large(&error), "{}: {error}", family.name());
-                assert!(![Family::Knn, Family::Ridge, Family::Mlp].contains(&family));
+                let learned =
+                    [Family::Knn, Family::Ridge, Family::Mlp, Family::Logistic, Family::Lda];
+                assert!(!learned.contains(&family), "{}", family.name());
             }
         }
     }
@@ -159,7 +169,7 @@ fn to_count_double_is_to_be_there_twice() {
     let samples = taught.samples.select(&twice);
     let labels: Vec<u16> = twice.iter().map(|&row| taught.labels[row]).collect();
     // The regularisation is in shares of the rows: for weights of 1 on average there are 60 of them.
-    for family in [Family::Ridge, Family::RbfSvm] {
+    for family in [Family::Ridge, Family::RbfSvm, Family::Logistic, Family::Lda] {
         let (recipe, doubled) = match (Recipe::of(family), Recipe::of(family)) {
             (Recipe::RbfSvm(mut one), Recipe::RbfSvm(mut other)) => {
                 // Weights are brought to 1 on average; gamma follows from the rows.
@@ -167,6 +177,12 @@ fn to_count_double_is_to_be_there_twice() {
                 (one.tolerance, other.tolerance) = (1e-4, 1e-4);
                 other.gamma *= variance(&samples) / variance(&taught.samples);
                 (Recipe::RbfSvm(one), Recipe::RbfSvm(other))
+            }
+            // Weights that are kept small are known to more digits.
+            (Recipe::Logistic(_), Recipe::Logistic(_)) => {
+                let it = logistic::Settings { alpha: 0.1, steps: 500, tolerance: 1e-6 };
+                let it = Recipe::Logistic(it);
+                (it.clone(), it)
             }
             same => same,
         };

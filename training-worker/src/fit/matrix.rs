@@ -55,7 +55,7 @@ fn multiply_lower(out: MatMut<'_, f32>, a: MatRef<'_, f32>, b: MatRef<'_, f32>) 
 
 /// Rows multiplied at once where a sum over all rows is wanted: enough that adding up the products
 /// costs little, few enough that single precision loses little.
-const BLOCK_ROWS: usize = 768;
+pub(super) const BLOCK_ROWS: usize = 768;
 
 /// `xᵀ · x` in double precision, where `x` is `rows` (`[n, width]`) with `mean` taken from each.
 pub(super) fn gram(rows: &[f32], mean: &[f64]) -> Vec<f64> {

@@ -3,7 +3,7 @@
 //! The estimate counts the arrays that grow with the task, rows that are given not included. It errs
 //! on the large side, so that a fit which begins does not end the process.
 
-use super::{FitError, Lesson, Recipe};
+use super::{FitError, Lesson, Recipe, logistic, matrix::BLOCK_ROWS};
 
 /// What a fit may take when nobody says otherwise: seven members of a task as large as MNIST are
 /// trained within half a gigabyte.
@@ -28,12 +28,12 @@ fn estimate(recipe: &Recipe, lesson: &Lesson<'_>) -> (&'static str, u64) {
     let sum = |parts: &[u64]| parts.iter().fold(0_u64, |all, &part| all.saturating_add(part));
     match recipe {
         Recipe::Knn(_) => ("the rows of the model", times(&[rows, width, 4])),
-        Recipe::Ridge(_) => {
+        Recipe::Ridge(_) | Recipe::Lda(_) => {
             let order = rows.min(width);
             // Sums in both precisions and a factor; in the dual the rows in double precision too.
             let dual = if rows < width { times(&[rows, width, 8]) } else { 0 };
             let equations = sum(&[times(&[order, order, 28]), dual]);
-            ("the equations", sum(&[equations, times(&[classes, width, 20])]))
+            ("the equations", sum(&[equations, times(&[classes, width, 44])]))
         }
         Recipe::Forest(settings) => {
             let growing = times(&[threads, rows, 28]);
@@ -44,6 +44,11 @@ fn estimate(recipe: &Recipe, lesson: &Lesson<'_>) -> (&'static str, u64) {
         Recipe::LinearSvm(_) => {
             let planes = times(&[classes, width, 4]);
             ("what each row says of each class", sum(&[times(&[rows, classes, 5]), planes]))
+        }
+        Recipe::Logistic(_) => {
+            let remembered = times(&[classes, width, logistic::BYTES_OF_A_WEIGHT]);
+            let block = times(&[count(BLOCK_ROWS).min(rows), classes, 4]);
+            ("the weights", sum(&[remembered, block]))
         }
         Recipe::RbfSvm(settings) => {
             let pairs = times(&[classes, classes.saturating_sub(1), 40]);

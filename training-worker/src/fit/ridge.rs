@@ -5,11 +5,11 @@
 //! columns than rows the dual equations are solved instead, which are as many as there are rows.
 
 use faer::{Side, linalg::solvers::Solve};
-use models::member::Linear;
 
 use super::{
     FitError, Lesson,
-    matrix::{multiply, narrow, view, view_mut, weighted_gram, weighted_means},
+    linear::Fitted,
+    matrix::{multiply, view, view_mut, weighted_gram, weighted_means},
 };
 
 /// How strongly weights are kept small.
@@ -32,35 +32,6 @@ impl Default for Settings {
 const PIVOT_SHARE_MIN: f64 = 1e-11;
 /// How often the regularisation is multiplied by ten before giving up.
 const ATTEMPTS: u32 = 6;
-
-/// A fit in double precision.
-#[derive(Debug)]
-pub(super) struct Fitted {
-    pub(super) width: usize,
-    /// `[classes, width]`.
-    pub(super) weights: Vec<f64>,
-    pub(super) bias: Vec<f64>,
-}
-
-impl Fitted {
-    pub(super) fn lower(&self) -> Linear {
-        Linear {
-            width: self.width,
-            weights: self.weights.iter().copied().map(narrow).collect(),
-            bias: self.bias.iter().copied().map(narrow).collect(),
-        }
-    }
-
-    /// The scores of the classes, in double precision.
-    #[cfg(test)]
-    pub(super) fn scores(&self, row: &[f32]) -> Vec<f64> {
-        let rows = self.weights.chunks_exact(self.width).zip(&self.bias);
-        rows.map(|(weights, bias)| {
-            bias + weights.iter().zip(row).map(|(w, &x)| w * f64::from(x)).sum::<f64>()
-        })
-        .collect()
-    }
-}
 
 #[expect(clippy::cast_precision_loss, reason = "counts of rows in memory")]
 pub(super) fn fit(settings: &Settings, lesson: &Lesson<'_>) -> Result<Fitted, FitError> {
@@ -139,7 +110,7 @@ fn dual(lesson: &Lesson<'_>, mean: &[f64], alpha: f64) -> Result<Vec<f64>, FitEr
 
 /// Solves `(matrix + αI) x = right` for each row of `right`; a larger α is taken, aloud, when the
 /// pivots say that the solution would be noise.
-fn solve(
+pub(super) fn solve(
     mut matrix: Vec<f64>,
     order: usize,
     alpha: f64,
@@ -168,7 +139,11 @@ fn solve(
             }
         }
         let stronger = (alpha * 10.0).max(mean * 1e-9).max(1e-9);
-        tracing::warn!(alpha, stronger, "ridge is nearly singular; regularising it more strongly");
+        tracing::warn!(
+            alpha,
+            stronger,
+            "equations are nearly singular; regularising them more strongly"
+        );
         alpha = stronger;
     }
     Err(FitError::Singular { alpha: format!("{alpha:.3e}") })

@@ -1,12 +1,12 @@
 //! What holds for every family: what is lowered answers as the trainer does, classes without rows
 //! are never answered, the same seed gives the same model, and a fit can be stopped.
 
-use models::{Family, Features, Model};
+use models::{Family, Features, Model, Preparation};
 
 use super::{
-    FitError, Lesson, Recipe, Stop, boosted, fit, forest, linear_svm,
+    FitError, Lesson, Recipe, Stop, boosted, fit, forest, lda, linear_svm, logistic,
     matrix::narrow,
-    mlp, rbf_svm, ridge,
+    mlp, rbf_svm, ridge, standardise, standardised_discriminants,
     synthetic::{COMPARABLE, clouds, inputs, scores, vote},
 };
 
@@ -20,9 +20,12 @@ pub(super) fn quick(family: Family) -> Recipe {
         Recipe::Mlp(settings) => {
             Recipe::Mlp(mlp::Settings { hidden: vec![24, 16], steps_min: 300, ..settings })
         }
-        same @ (Recipe::Knn(_) | Recipe::Ridge(_) | Recipe::LinearSvm(_) | Recipe::RbfSvm(_)) => {
-            same
-        }
+        same @ (Recipe::Knn(_)
+        | Recipe::Ridge(_)
+        | Recipe::LinearSvm(_)
+        | Recipe::RbfSvm(_)
+        | Recipe::Logistic(_)
+        | Recipe::Lda(_)) => same,
     }
 }
 
@@ -131,40 +134,130 @@ fn constant_columns_harm_no_family() {
 }
 
 #[test]
-fn the_lowered_ridge_scores_as_the_double_precision_fit() {
+fn lowered_planes_score_as_the_double_precision_fits() {
     let (taught, stop) = (clouds(400, WIDTH, 5, 3), Stop::default());
-    let fitted = ridge::fit(&ridge::Settings::default(), &taught.lesson(&stop)).unwrap();
-    let model = Model::Linear(fitted.lower());
-    for input in inputs(WIDTH) {
-        let size = input.iter().fold(1.0_f32, |most, value| most.max(value.abs()));
-        for (lowered, own) in scores(&model, &input, 5).iter().zip(fitted.scores(&input)) {
-            assert!(lowered.is_finite(), "{input:?}");
-            if COMPARABLE < size {
-                continue;
+    let lesson = taught.lesson(&stop);
+    for (name, fitted) in [
+        ("ridge", ridge::fit(&ridge::Settings::default(), &lesson).unwrap()),
+        ("logistic", logistic::fit(&logistic::Settings::default(), &lesson).unwrap()),
+        ("lda", lda::fit(&lda::Settings::default(), &lesson).unwrap()),
+    ] {
+        let model = Model::Linear(fitted.lower());
+        // How far rounding of the weights reaches.
+        let reach =
+            fitted.weights.iter().chain(&fitted.bias).fold(1.0, |most, it| it.abs().max(most));
+        for input in inputs(WIDTH) {
+            let size = input.iter().fold(1.0_f32, |most, value| most.max(value.abs()));
+            for (lowered, own) in scores(&model, &input, 5).iter().zip(fitted.scores(&input)) {
+                if COMPARABLE / narrow(reach) < size {
+                    continue;
+                }
+                assert!(lowered.is_finite(), "{name} {input:?}");
+                let bound = 1e-5 * size * narrow(reach);
+                assert!((lowered - narrow(own)).abs() <= bound, "{name} {lowered} {own} {input:?}");
             }
-            assert!((lowered - narrow(own)).abs() <= 1e-5 * size, "{lowered} {own} {input:?}");
         }
     }
 }
 
 #[test]
-fn ridge_with_more_columns_than_rows_solves_the_same_problem() {
+fn more_columns_than_rows_are_the_same_problem() {
     // The dual and the primal solution agree where both exist: pad a fit with columns of zeros.
     let (taught, stop) = (clouds(30, WIDTH, 3, 3), Stop::default());
-    let primal = ridge::fit(&ridge::Settings::default(), &taught.lesson(&stop)).unwrap();
     let wide: Vec<f32> = taught
         .samples
         .rows()
         .flat_map(|row| row.iter().copied().chain(std::iter::repeat_n(0.0, 60)))
         .collect();
     let wide = Features::new(WIDTH + 60, wide).unwrap();
-    let lesson = Lesson { samples: &wide, ..taught.lesson(&stop) };
-    let dual = ridge::fit(&ridge::Settings::default(), &lesson).unwrap();
-    for input in inputs(WIDTH).iter().take(100) {
-        let padded: Vec<f32> = input.iter().copied().chain(std::iter::repeat_n(0.0, 60)).collect();
-        for (a, b) in primal.scores(input).iter().zip(dual.scores(&padded)) {
-            assert!((a - b).abs() < 1e-6, "{a} {b}");
+    let narrow = taught.lesson(&stop);
+    let wide = Lesson { samples: &wide, ..narrow };
+    // The mean scatter is shared by all columns, those of zeros as well.
+    let shrunk = |times: f64| lda::Settings { shrinkage: 0.03 * times };
+    #[expect(clippy::cast_precision_loss, reason = "a few columns")]
+    let more = (WIDTH + 60) as f64 / WIDTH as f64;
+    for (name, primal, dual) in [
+        (
+            "ridge",
+            ridge::fit(&ridge::Settings::default(), &narrow).unwrap(),
+            ridge::fit(&ridge::Settings::default(), &wide).unwrap(),
+        ),
+        ("lda", lda::fit(&shrunk(1.0), &narrow).unwrap(), lda::fit(&shrunk(more), &wide).unwrap()),
+    ] {
+        for input in inputs(WIDTH).iter().take(100) {
+            let padded = input.iter().copied().chain(std::iter::repeat_n(0.0, 60));
+            let padded: Vec<f32> = padded.collect();
+            for (a, b) in primal.scores(input).iter().zip(dual.scores(&padded)) {
+                assert!((a - b).abs() < 1e-5 * a.abs().max(1.0), "{name}: {a} {b}");
+            }
         }
+    }
+}
+
+/// The gradient by the book, in double precision, of a loss that has one lowest point.
+#[test]
+fn no_slope_is_left_where_logistic_regression_ends() {
+    let (taught, stop) = (clouds(300, WIDTH, 4, 3), Stop::default());
+    let weights: Vec<f32> = (0..300_u16).map(|row| 0.5 + f32::from(row % 5)).collect();
+    let settings = logistic::Settings { alpha: 0.01, steps: 500, tolerance: 1e-6 };
+    let lesson = Lesson { weights: Some(&weights), ..taught.lesson(&stop) };
+    let Model::Linear(found) = fit(&Recipe::Logistic(settings), &lesson).unwrap() else { panic!() };
+    let sum: f64 = weights.iter().copied().map(f64::from).sum();
+    let mut slopes = vec![0.0_f64; 4 * (WIDTH + 1)];
+    for ((row, &label), &weight) in taught.samples.rows().zip(&taught.labels).zip(&weights) {
+        let planes = found.weights.chunks_exact(WIDTH).zip(&found.bias);
+        let scores = planes.map(|(plane, &bias)| {
+            let products = plane.iter().zip(row).map(|(&w, &x)| f64::from(w) * f64::from(x));
+            f64::from(bias) + products.sum::<f64>()
+        });
+        let likely: Vec<f64> = scores.map(f64::exp).collect();
+        let all: f64 = likely.iter().sum();
+        for (class, likely) in likely.iter().enumerate() {
+            let own = f64::from(u8::from(usize::from(label) == class));
+            let off = f64::from(weight) / sum * (likely / all - own);
+            let slopes = &mut slopes[class * (WIDTH + 1)..][..=WIDTH];
+            for (slope, &x) in slopes.iter_mut().zip(row.iter().chain([&1.0])) {
+                *slope += off * f64::from(x);
+            }
+        }
+    }
+    for (slopes, plane) in slopes.chunks_exact_mut(WIDTH + 1).zip(found.weights.chunks_exact(WIDTH))
+    {
+        for (slope, &weight) in slopes.iter_mut().zip(plane) {
+            *slope += 0.01 * f64::from(weight);
+        }
+    }
+    assert!(slopes.iter().all(|slope| slope.abs() < 5e-5), "{slopes:?}");
+}
+
+/// Where classes have as many rows each, they are as likely beforehand.
+#[test]
+fn lda_answers_the_nearest_mean_among_discriminants() {
+    let (taught, asked) = (clouds(400, WIDTH, 4, 3), clouds(2_000, WIDTH, 4, 4));
+    let stop = Stop::default();
+    let first = Preparation { steps: vec![standardise(&taught.samples)] };
+    let samples = first.features(&taught.samples).unwrap();
+    let lesson = Lesson { samples: &samples, ..taught.lesson(&stop) };
+    let model = fit(&Recipe::of(Family::Lda), &lesson).unwrap();
+    let among = standardised_discriminants(&taught.samples, &taught.labels, 4, 64).unwrap();
+    let rows = among.features(&taught.samples).unwrap();
+    let width = rows.width();
+    let mut means = vec![0.0_f32; 4 * width];
+    for (row, &label) in rows.rows().zip(&taught.labels) {
+        let sums = &mut means[usize::from(label) * width..][..width];
+        sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x / 100.0);
+    }
+    let far = |row: &[f32]| -> Vec<f32> {
+        let mean = means.chunks_exact(width);
+        mean.map(|mean| mean.iter().zip(row).map(|(m, x)| (m - x).powi(2)).sum()).collect()
+    };
+    let (among, first) =
+        (among.features(&asked.samples).unwrap(), first.features(&asked.samples).unwrap());
+    for (row, input) in among.rows().zip(first.rows()) {
+        let mut far = far(row);
+        let class = vote(&model, input, 4).index();
+        let own = far.swap_remove(class);
+        assert!(far.iter().all(|&other| own <= other + 1e-3), "{class}: {own} {far:?}");
     }
 }
 

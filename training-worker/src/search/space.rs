@@ -3,7 +3,7 @@
 use models::Family;
 
 use crate::{
-    fit::{Recipe, boosted, forest, knn, linear_svm, mlp, rbf_svm, ridge},
+    fit::{Recipe, boosted, forest, knn, lda, linear_svm, logistic, mlp, rbf_svm, ridge},
     plan::{self, Size},
 };
 
@@ -48,6 +48,8 @@ pub fn of(family: Family) -> &'static [Side] {
             const { &[log("k", 1.0, 25.0), log("components", 8.0, 128.0), DISCRIMINANTS] }
         }
         Family::Ridge => const { &[log("alpha", 1e-5, 1e-1)] },
+        Family::Logistic => const { &[log("alpha", 1e-6, 1e-1)] },
+        Family::Lda => const { &[log("shrinkage", 1e-3, 1.0)] },
         Family::Forest => const { &[log("columns", 0.3, 3.0), even("rows_min", 1.0, 6.0)] },
         Family::LinearSvm => const { &[log("cost", 1e-4, 1.0)] },
         Family::RbfSvm => {
@@ -117,6 +119,8 @@ fn values(recipe: &Recipe) -> Vec<f64> {
             vec![count(it.k), count(it.components), either(it.discriminants)]
         }
         Recipe::Ridge(it) => vec![it.alpha],
+        Recipe::Logistic(it) => vec![it.alpha],
+        Recipe::Lda(it) => vec![it.shrinkage],
         Recipe::Forest(it) => vec![it.columns, count(it.rows_min)],
         Recipe::LinearSvm(it) => vec![f64::from(it.cost)],
         Recipe::RbfSvm(it) => vec![it.cost, it.gamma, either(it.discriminants)],
@@ -141,6 +145,8 @@ fn set(recipe: Recipe, values: &[f64]) -> Recipe {
         Recipe::Forest(it) => {
             Recipe::Forest(forest::Settings { columns: values[0], rows_min: whole(1), ..it })
         }
+        Recipe::Logistic(it) => Recipe::Logistic(logistic::Settings { alpha: values[0], ..it }),
+        Recipe::Lda(_) => Recipe::Lda(lda::Settings { shrinkage: values[0] }),
         Recipe::LinearSvm(it) => {
             Recipe::LinearSvm(linear_svm::Settings { cost: narrow(values[0]), ..it })
         }

@@ -126,7 +126,7 @@ pub(crate) fn vote(folder: &Folder) -> Result<Vote, Fault> {
 /// All families that stand in the folder, in their compact forms if those are asked for.
 fn all_of(folder: &Folder, compact: bool) -> Result<Option<Parts>, Fault> {
     let mut whole: Option<Parts> = None;
-    for family in Family::ALL {
+    for family in Family::PAPER {
         let path = folder.ours().join(family.name());
         let smaller = folder.ours().join(compact_name(family));
         let path = if compact && smaller.exists() { smaller } else { path };

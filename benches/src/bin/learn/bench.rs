@@ -223,7 +223,7 @@ impl Bench<'_> {
     }
 
     fn families(&mut self, folder: &Folder, found: &mut Findings) {
-        for family in Family::ALL {
+        for family in Family::PAPER {
             let name = family.name();
             let alone = self.keep(name, ours(&["alone", name], folder));
             found.ours.extend(alone);

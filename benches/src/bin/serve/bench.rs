@@ -107,7 +107,7 @@ pub(crate) fn run(ask: Ask) -> Result<(), Fault> {
             folder
         }
     };
-    let ensemble = together(&which, &Family::ALL)?;
+    let ensemble = together(&which, &Family::PAPER)?;
     let bundle = ask.work.join("seven.bundle");
     fs::write(&bundle, bundle::encode(&ensemble))?;
     stay_on(CLIENT)?;
