@@ -15,6 +15,9 @@ const DRAIN_MAX: Duration = Duration::from_secs(3);
 /// Logs of earlier runs that are kept.
 const LOGS_MAX: usize = 8;
 
+/// The folder with results of steps, which one training leaves to the next; bounded by whoever writes there.
+const STEPS: &str = "steps";
+
 /// Why a run has no process.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TrainingError {
@@ -70,6 +73,7 @@ impl Training {
             .arg(format!("--attempt={}", run.attempt))
             .arg(format!("--device={}", config.device))
             .arg(format!("--threads={threads}"))
+            .arg(format!("--steps={}", config.data_dir.join(STEPS).display()))
             .arg("--parent-pipe")
             .stdin(Stdio::piped())
             .stdout(open()?)
@@ -167,9 +171,12 @@ pub(crate) mod tests {
         let log = training.log.clone();
         assert_eq!(training.end(Drain::new()).await, Ok(()));
         let said = fs::read_to_string(log.path()).unwrap();
-        let told = "training-worker --scheduler=127.0.0.1:1 --job=j --attempt=2 --device=d --threads=3 \
-                    --parent-pipe";
-        assert!(said.starts_with(told), "{said}");
+        let told = format!(
+            "training-worker --scheduler=127.0.0.1:1 --job=j --attempt=2 --device=d --threads=3 \
+             --steps={} --parent-pipe",
+            folder.path().join("steps").display()
+        );
+        assert!(said.starts_with(&told), "{said}");
     }
 
     #[tokio::test]

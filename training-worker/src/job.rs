@@ -7,7 +7,7 @@
 mod imported;
 mod search;
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, path::PathBuf, sync::Arc, time::Duration};
 
 use models::{ClassId, Coverage, Ensemble, Family, Schema, SchemaError, Subset, bundle};
 use prost::bytes::Bytes;
@@ -37,6 +37,7 @@ use crate::{
     report::report,
     search::Search,
     split::SplitError,
+    steps::{Steps, Tally},
     workbench::{BenchError, Terms, Workbench},
 };
 
@@ -85,7 +86,7 @@ impl From<LinkError> for JobError {
 /// [`RunError`] for a configuration that cannot be used. What goes wrong later is reported to the
 /// scheduler and logged, and ends in [`Exit::GaveUp`].
 pub async fn run(config: Config, drain: Drain) -> Result<Exit, RunError> {
-    let Config { scheduler, job, attempt, device, threads } = config;
+    let Config { scheduler, job, attempt, device, threads, steps } = config;
     let speaker = Speaker { job: job.clone(), attempt, device };
     let link = Link::new(&scheduler, speaker, drain.clone()).map_err(RunError::Link)?;
     let stop = Stop::default();
@@ -97,7 +98,7 @@ pub async fn run(config: Config, drain: Drain) -> Result<Exit, RunError> {
         }
     });
     let began = Instant::now();
-    let ended = Box::pin(Job { link: link.clone(), drain, stop, threads }.attempt()).await;
+    let ended = Box::pin(Job { link: link.clone(), drain, stop, threads, steps }.attempt()).await;
     watch.abort();
     match ended {
         Ok(()) => {
@@ -123,6 +124,7 @@ struct Job {
     drain: Drain,
     stop: Stop,
     threads: usize,
+    steps: Option<PathBuf>,
 }
 
 /// What is being trained, after it was checked.
@@ -193,11 +195,13 @@ impl Job {
         let material = compute(move || Material::beside(&seen, schema, table, seed)).await?;
         let material = Arc::new(material.map_err(JobError::Rows)?);
         let imported = self.leave_out_the_taught(imported, material.set_aside, &reporter).await;
-        let mut bench = Workbench::new(material.clone(), brief.terms);
+        let steps = self.steps.clone();
+        let steps = compute(move || Steps::within(steps.as_deref())).await?;
+        let mut bench = Workbench::new(material.clone(), brief.terms).with_steps(steps);
         // Before anything is fitted: what cannot be promised will not be able to be promised later.
         bench.can_promise().map_err(JobError::Promise)?;
         let size = Size {
-            rows: material.lessons.labels.len(),
+            rows: material.settled_rows,
             width: material.lessons.samples.width(),
             classes: material.schema.classes().len(),
         };
@@ -332,6 +336,7 @@ impl Job {
         reporter: &Reporter,
         work: impl FnOnce(&mut Workbench, &Stop, &dyn Fn() -> f64) -> T + Send + 'static,
     ) -> Result<(Workbench, T), JobError> {
+        let before = bench.tally();
         // The budget stops this fit only; what stops the job stops it as well.
         let alarm = Stop::default();
         let stop = alarm.clone();
@@ -353,7 +358,14 @@ impl Job {
             }
         };
         let seconds = began.elapsed().as_secs_f64();
-        tracing::info!(family, seconds, "a fit has ended");
+        let Tally { computed, kept } = ended.0.tally();
+        tracing::info!(
+            family,
+            seconds,
+            steps_computed = computed - before.computed,
+            steps_kept = kept - before.kept,
+            "a fit has ended"
+        );
         Ok(ended)
     }
 
@@ -394,7 +406,9 @@ impl Job {
         .await?;
         let Offer { bytes, report, comparison } = offer?;
         let accuracy = report.held_out.as_ref().map_or(0.0, |it| it.accuracy);
-        reporter.say(format!("publishing {done} members"), done, total);
+        let tally = bench.tally();
+        let told = if tally.kept == 0 { String::new() } else { format!("; {}", tally.told()) };
+        reporter.say(format!("publishing {done} members{told}"), done, total);
         let digest = self.link.put_bundle(bytes).await?;
         let seconds = reporter.seconds();
         let request = PublishRequest {
@@ -413,6 +427,8 @@ impl Job {
                 accuracy,
                 seconds,
                 last,
+                steps_computed = tally.computed,
+                steps_kept = tally.kept,
                 "a revision was released"
             ),
             Some(Outcome::Refused(refused)) => tracing::warn!(
@@ -508,7 +524,12 @@ fn offer(bench: &Workbench, baseline: Option<&Baseline>) -> Result<Offer, JobErr
         })
         .transpose()?;
     let bytes = bundle::encode(&assembled.ensemble);
-    let report = report(bench.material(), &assembled, bytes.len());
+    let Tally { computed, kept } = bench.tally();
+    let report = RevisionReport {
+        steps_computed: computed,
+        steps_kept: kept,
+        ..report(bench.material(), &assembled, bytes.len())
+    };
     Ok(Offer { bytes, report, comparison })
 }
 

@@ -9,6 +9,7 @@ pub mod draw;
 pub mod fit;
 mod job;
 pub mod knowledge;
+pub mod landmark;
 mod link;
 pub mod material;
 pub mod onnx;
@@ -18,8 +19,11 @@ mod progress;
 pub mod report;
 pub mod search;
 pub mod split;
+pub mod steps;
 pub mod table;
 pub mod workbench;
+
+use std::path::PathBuf;
 
 pub use job::run;
 pub use link::LinkError;
@@ -37,6 +41,9 @@ pub struct Config {
     pub device: String,
     /// How many threads may compute; at least one does.
     pub threads: usize,
+    /// Where results of steps are kept, to be found by the next training on this device; nowhere when
+    /// there is none.
+    pub steps: Option<PathBuf>,
 }
 
 /// Why a job was not begun.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use models::{ClassId, Features, Schema};
 
 use crate::{
+    landmark::landmark,
     plan::{self, Size},
     split::{Ask, Fold, Kind, Split, SplitError, keeps_back, split},
     table::Table,
@@ -82,6 +83,9 @@ pub struct Material {
     pub schema: Schema,
     /// What serves is fitted on these: samples and the corrections that teach.
     pub lessons: Lessons,
+    /// How many rows the folds are made of: without the corrections since the last landmark, which only
+    /// what serves has learnt. What depends on an amount of rows depends on this one.
+    pub settled_rows: usize,
     /// Weights, threshold and frontier come from votes across these.
     pub folds: Vec<Across>,
     /// Samples that only measure.
@@ -155,10 +159,13 @@ impl Material {
         let (back, teach): (Vec<usize>, Vec<usize>) = corrected
             .iter()
             .partition(|&&row| keeps_back(&sheet.keys[row - sheet.samples.len()], seed));
+        let all: Vec<usize> = training.iter().chain(&teach).copied().collect();
+        let every = training.len().div_ceil(CHECKS_MAX);
+        let learnt = landmark(training.len(), teach.len());
+        let settled_rows = training.len() + CORRECTION_ROWS * learnt;
         let folds = folds.into_iter().chain(std::iter::repeat(Fold::Always));
-        let rows: Vec<(usize, Fold)> = training.into_iter().chain(teach).zip(folds).collect();
-        let all: Vec<usize> = rows.iter().map(|(row, _)| *row).collect();
-        let every = all.len().div_ceil(CHECKS_MAX);
+        let settled = training.into_iter().chain(teach.into_iter().take(learnt));
+        let rows: Vec<(usize, Fold)> = settled.zip(folds).collect();
         let set_aside = sheet.most_that_leave_enough(seen, &rows, &held_out);
         let unseen = |row: &usize| sheet.unseen(*row, set_aside);
         let across = |asked: usize| {
@@ -178,6 +185,7 @@ impl Material {
             |rows: &[usize]| sheet.checks(&rows.iter().copied().filter(unseen).collect::<Vec<_>>());
         Ok(Self {
             lessons: sheet.lessons(&all),
+            settled_rows,
             // A fold that nobody may be asked about teaches for the others.
             folds: (0..count).map(across).filter(|it| !it.checks.truth.is_empty()).collect(),
             held_out: measure.unwrap_or_else(|| checks(&held_out)),
@@ -330,6 +338,44 @@ mod tests {
             assert!(!checks.truth.is_empty());
             assert!(checks.samples.values().iter().all(|&row| 400.0 <= row), "{checks:?}");
         }
+    }
+
+    #[test]
+    fn what_serves_learns_every_correction_and_the_folds_learn_them_at_landmarks() {
+        let corrected = |count: u16| {
+            let mut table = table(1_000);
+            let values: Vec<f32> = (0..count).map(|row| 5_000.0 + f32::from(row)).collect();
+            let chunk = SampleChunk {
+                width: 1,
+                values: proto::parse::pack(&values),
+                labels: vec![1; count.into()],
+                corrections: true,
+                keys: (0..count).map(|row| row.to_le_bytes().to_vec().into()).collect(),
+                ..SampleChunk::default()
+            };
+            table.take(&chunk).unwrap();
+            let names = vec!["x".to_owned(), "y".to_owned()];
+            let schema = Schema::new(vec!["a".to_owned()], names, None).unwrap();
+            Material::new(schema, table, 7).unwrap()
+        };
+        let learnt = |lessons: &Lessons| {
+            let rows = lessons.samples.values().iter().filter(|&&row| 5_000.0 <= row);
+            rows.count() / CORRECTION_ROWS
+        };
+        let (before, few, many) = (corrected(0), corrected(10), corrected(60));
+        for material in [&few, &many] {
+            let teach = material.corrections.truth.len() - material.kept_back.truth.len();
+            assert_eq!(learnt(&material.lessons), teach);
+            assert_eq!(material.truth(), before.truth());
+            assert_eq!(material.held_out.truth, before.held_out.truth);
+        }
+        for ((before, few), many) in before.folds.iter().zip(&few.folds).zip(&many.folds) {
+            assert_eq!(before.lessons.samples, few.lessons.samples);
+            assert_eq!(before.checks.samples, many.checks.samples);
+            assert!((20..60).contains(&learnt(&many.lessons)));
+        }
+        assert_eq!(before.settled_rows, few.settled_rows);
+        assert!(few.settled_rows < many.settled_rows);
     }
 
     #[test]

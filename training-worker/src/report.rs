@@ -37,6 +37,9 @@ pub fn report(material: &Material, assembled: &Assembled, bundle_bytes: usize) -
         bundle_bytes: count(bundle_bytes),
         held_out: Some(measured(&assembled.held_out, material.schema.background())),
         sets: assembled.sets.iter().map(set).collect(),
+        // Whoever trained says how much of it was computed.
+        steps_computed: 0,
+        steps_kept: 0,
     }
 }
 

@@ -38,7 +38,7 @@ pub struct Split {
 pub enum Fold {
     /// Is asked after the others taught, and teaches for every other fold.
     Of(usize),
-    /// Teaches for every fold and is never asked: a correction.
+    /// Teaches for every fold and is never asked: a correction up to the last landmark.
     Always,
     /// Neither teaches for a fold nor is asked: too close to a border between folds.
     Border,

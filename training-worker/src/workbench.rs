@@ -4,13 +4,18 @@ mod assembling;
 mod gates;
 mod golden;
 mod sets;
+mod stepping;
 mod trial;
 
 pub use assembling::Assembled;
 use gates::Candidate;
 pub use sets::SetMeasure;
+use stepping::Part;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
 
 use models::{
     ClassId, Coverage, Ensemble, Family, Features, Member, Model, ModelError, Parts, Preparation,
@@ -26,6 +31,7 @@ use crate::{
     material::{Lessons, Material},
     panel::Opinion,
     search::THIN,
+    steps::{Print, Steps},
 };
 
 /// Why a member does not stand.
@@ -107,6 +113,8 @@ struct Ground {
     samples: Arc<Features>,
     labels: Vec<u16>,
     classes: usize,
+    /// What the rows are, once a step asked for it.
+    print: OnceLock<Print>,
     prepared: BTreeMap<Preparing, (Preparation, Arc<Features>)>,
 }
 
@@ -116,6 +124,7 @@ impl Ground {
             samples: lessons.samples.clone(),
             labels: lessons.labels.clone(),
             classes,
+            print: OnceLock::new(),
             prepared: BTreeMap::new(),
         }
     }
@@ -168,17 +177,18 @@ impl Ground {
         }
     }
 
-    /// Fits a model of `classes` classes; `relabel` says what a row of a class is called.
+    /// Fits a model of all classes, or of background and event where one is to be told `apart`.
     fn fit(
         &mut self,
         recipe: &Recipe,
-        classes: usize,
-        relabel: impl Fn(u16) -> u16,
+        apart: Option<ClassId>,
         effort: &Effort<'_>,
     ) -> Result<(Preparation, Model), BenchError> {
         let (preparation, samples) = self.prepare(recipe)?;
-        let labels: Vec<u16> = self.labels.iter().copied().map(relabel).collect();
-        let Effort { seed, threads, stop } = *effort;
+        let relabel = |&class: &u16| apart.map_or(class, |it| u16::from(class != it.0));
+        let labels: Vec<u16> = self.labels.iter().map(relabel).collect();
+        let classes = if apart.is_some() { 2 } else { self.classes };
+        let Effort { seed, threads, stop, .. } = *effort;
         let lesson = Lesson { seed, threads, ..Lesson::new(&samples, &labels, classes, stop) };
         let family = recipe.family();
         let model = fit(recipe, &lesson).map_err(|source| BenchError::Fit { family, source })?;
@@ -198,6 +208,8 @@ struct Effort<'a> {
     seed: u64,
     threads: usize,
     stop: &'a Stop,
+    /// Seconds since any fixed moment.
+    clock: &'a dyn Fn() -> f64,
 }
 
 /// Where members are made.
@@ -205,8 +217,12 @@ struct Effort<'a> {
 pub struct Workbench {
     material: Arc<Material>,
     terms: Terms,
+    /// Results of fits that were kept, and those of this bench.
+    steps: Steps,
     /// A part of the first fold, for trials.
     thin: Option<Ground>,
+    /// What the rows of each fold are that are asked, once a step asked for it.
+    asked: Vec<OnceLock<Print>>,
     truth: Vec<ClassId>,
     /// What serves learns from the first; the others are for votes across the folds.
     whole: Ground,
@@ -269,7 +285,9 @@ impl Workbench {
         let values = rows * classes * Family::ALL.len();
         Self {
             terms,
+            steps: Steps::default(),
             thin: None,
+            asked: material.folds.iter().map(|_| OnceLock::new()).collect(),
             keeps_scores: values <= SCORES_MAX,
             truth: material.truth(),
             whole: Ground::of(&material.lessons, classes),
@@ -285,6 +303,12 @@ impl Workbench {
             gates: Vec::new(),
             gates_fitted: false,
         }
+    }
+
+    /// The same, where steps find the results that `steps` holds.
+    #[must_use]
+    pub fn with_steps(self, steps: Steps) -> Self {
+        Self { steps, ..self }
     }
 
     /// The rows that it works with.
@@ -333,38 +357,36 @@ impl Workbench {
         clock: &dyn Fn() -> f64,
     ) -> Result<(), BenchError> {
         self.complete(stop, clock)?;
-        let effort = self.effort(recipe.family(), stop);
-        let began = clock();
+        let effort = self.effort(recipe.family(), stop, clock);
+        let began = self.seconds(&effort);
         let (recipe, heard) = if self.standing.is_empty() {
             let opinion = self.hear_briefly(recipe, &effort)?;
             (recipe.clone(), Heard { opinion, compact: false })
         } else {
             self.hear_on_better_columns(recipe, &effort)?
         };
-        self.stand(recipe, heard, &effort, &|| clock() - began)
+        self.stand(recipe, heard, &effort, began)
     }
 
-    /// Fits what was `heard` of on all rows, to serve.
+    /// Fits what was `heard` of since it `began` on all rows, to serve.
     fn stand(
         &mut self,
         recipe: Recipe,
         heard: Heard,
         effort: &Effort<'_>,
-        seconds: &dyn Fn() -> f64,
+        began: f64,
     ) -> Result<(), BenchError> {
         let family = recipe.family();
-        let classes = self.material.schema.classes().len();
         let before = self.earlier.iter().position(|member| member.family == family);
         let member = match before {
             Some(at) => self.earlier.remove(at),
             None => {
-                let (preparation, model) =
-                    self.whole.fit(&recipe, classes, |class| class, effort)?;
+                let (preparation, model) = self.fit_whole(&recipe, None, effort)?;
                 let model = heard.form(model);
                 Member { family, preparation: self.keep(preparation), model }
             }
         };
-        let fit_seconds = seconds();
+        let fit_seconds = self.seconds(effort) - began;
         let fitted = (self.preparations[member.preparation].clone(), member.model.clone());
         let (held_out, work) = self.ask(family, fitted, &self.material.held_out.samples)?;
         let origin = Origin::Fitted(recipe);
@@ -420,14 +442,13 @@ impl Workbench {
             return Ok(());
         };
         let recipe = recipe.clone();
-        let began = clock();
-        let effort = self.effort(recipe.family(), stop);
+        let effort = self.effort(recipe.family(), stop, clock);
+        let began = self.seconds(&effort);
         match self.hear_on_better_columns(&recipe, &effort) {
             Ok((better, heard)) => {
                 let Some(mut first) = self.standing.first().cloned() else { return Ok(()) };
                 if better != recipe {
-                    let classes = self.whole.classes;
-                    let fitted = self.whole.fit(&better, classes, |class| class, &effort)?;
+                    let fitted = self.fit_whole(&better, None, &effort)?;
                     first.member.preparation = self.keep(fitted.0);
                     first.member.model = fitted.1;
                     first.origin = Origin::Fitted(better);
@@ -438,7 +459,7 @@ impl Workbench {
                 let held_out = &self.material.held_out.samples;
                 (first.held_out, first.work) = self.ask(first.member.family, fitted, held_out)?;
                 first.across = heard.opinion;
-                first.fit_seconds += clock() - began;
+                first.fit_seconds += self.seconds(&effort) - began;
                 self.standing[0] = first;
                 Ok(())
             }
@@ -453,9 +474,9 @@ impl Workbench {
         }
     }
 
-    fn effort<'a>(&self, family: Family, stop: &'a Stop) -> Effort<'a> {
+    fn effort<'a>(&self, family: Family, stop: &'a Stop, clock: &'a dyn Fn() -> f64) -> Effort<'a> {
         let seed = hash(&[self.terms.seed, family as u64]);
-        Effort { seed, threads: self.terms.threads, stop }
+        Effort { seed, threads: self.terms.threads, stop, clock }
     }
 
     /// About how many rows that choose the members were asked.
@@ -468,17 +489,11 @@ impl Workbench {
     /// What members of a recipe say of each fold that were fitted without it; those in a compact
     /// form, where that says it as well.
     fn hear(&mut self, recipe: &Recipe, effort: &Effort<'_>) -> Result<Heard, BenchError> {
-        let classes = self.material.schema.classes().len();
         let (mut exact, mut compact) = (Vec::new(), Vec::new());
         for fold in 0..self.folds.len() {
-            let (preparation, model) =
-                self.folds[fold].fit(recipe, classes, |class| class, effort)?;
-            let samples = &self.material.folds[fold].checks.samples;
-            if let Some(model) = model.compacted() {
-                let fitted = (preparation.clone(), model);
-                compact.push(self.ask(recipe.family(), fitted, samples)?.0);
-            }
-            exact.push(self.ask(recipe.family(), (preparation, model), samples)?.0);
+            let said = self.say(Part::Fold(fold), recipe, true, effort)?;
+            exact.push(said.exact);
+            compact.extend(said.compact);
         }
         let whole = |opinions: Vec<Opinion>| opinions.into_iter().reduce(Opinion::and);
         // Rows of which no compact form can be made in one fold are left as they are in all.
@@ -542,18 +557,11 @@ impl Workbench {
         recipe: &Recipe,
         effort: &Effort<'_>,
     ) -> Result<Opinion, BenchError> {
-        let classes = self.material.schema.classes().len();
-        let first = &self.material.folds[0];
         // A part of the rows, where that is enough to tell: several times as many as columns.
-        let part = first.lessons.labels.len() / THIN;
-        let ground = if BRIEF_ROWS_MIN.max(5 * self.material.schema.width()) < part {
-            self.thin.get_or_insert_with(|| Ground::of(&trial::thin(&first.lessons), classes))
-        } else {
-            &mut self.folds[0]
-        };
-        let fitted = ground.fit(recipe, classes, |class| class, effort)?;
-        let (opinion, _) = self.ask(recipe.family(), fitted, &first.checks.samples)?;
-        Ok(opinion)
+        let part = self.material.folds[0].lessons.labels.len() / THIN;
+        let enough = BRIEF_ROWS_MIN.max(5 * self.material.schema.width()) < part;
+        let part = if enough { Part::Thin } else { Part::Fold(0) };
+        Ok(self.say(part, recipe, false, effort)?.exact)
     }
 
     /// What a fitted model says of samples, and what an answer of it costs.

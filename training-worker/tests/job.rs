@@ -3,7 +3,9 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs,
     net::SocketAddr,
+    path::Path,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
@@ -212,11 +214,49 @@ fn config(address: SocketAddr, attempt: u64) -> Config {
         attempt,
         device: "here".to_owned(),
         threads: 1,
+        steps: None,
     }
 }
 
 async fn train(address: SocketAddr, attempt: u64) -> Exit {
     run(config(address, attempt), Drain::new()).await.unwrap()
+}
+
+/// Trains on a device that keeps steps in `folder`, and says what was published last.
+async fn train_keeping(scheduler: &Scheduler, address: SocketAddr, folder: &Path) -> Kept {
+    scheduler.state().progress.clear();
+    let config = Config { steps: Some(folder.to_owned()), ..config(address, 1) };
+    assert_eq!(run(config, Drain::new()).await.unwrap(), Exit::Drained);
+    let state = scheduler.state();
+    let offer = state.published.last().unwrap();
+    let report = offer.report.as_ref().unwrap();
+    Kept {
+        digest: offer.digest.to_vec(),
+        computed: report.steps_computed,
+        kept: report.steps_kept,
+        told: state.progress.iter().map(|word| word.step.clone()).collect(),
+    }
+}
+
+/// What became of the steps of a training.
+struct Kept {
+    digest: Vec<u8>,
+    computed: u32,
+    kept: u32,
+    told: Vec<String>,
+}
+
+/// Corrections from `from` on: people say that a far-away point is square.
+fn corrections(from: u8, count: u8) -> SampleChunk {
+    let mut corrections = SampleChunk { width: 5, corrections: true, ..Default::default() };
+    let mut values = Vec::new();
+    for key in from..from + count {
+        values.extend([-9.0, f32::from(key % 7), -9.0, 9.0, 9.0]);
+        corrections.labels.push(2);
+        corrections.keys.push(Bytes::copy_from_slice(&[key; 16]));
+    }
+    corrections.values = proto::parse::pack(&values);
+    corrections
 }
 
 fn decode(state: &State, digest: &[u8]) -> models::Ensemble {
@@ -508,16 +548,7 @@ async fn a_retraining_publishes_one_candidate_compared_with_what_is_served() {
         state.job.baseline_digest = state.published.last().unwrap().digest.clone();
         state.job.baseline_members = vec![0];
         state.published.clear();
-        // Forty people say that a far-away point is square.
-        let mut corrections = SampleChunk { width: 5, corrections: true, ..Default::default() };
-        let mut values = Vec::new();
-        for key in 0_u8..40 {
-            values.extend([-9.0, f32::from(key % 7), -9.0, 9.0, 9.0]);
-            corrections.labels.push(2);
-            corrections.keys.push(Bytes::copy_from_slice(&[key; 16]));
-        }
-        corrections.values = proto::parse::pack(&values);
-        state.chunks.push(corrections);
+        state.chunks.push(corrections(0, 40));
     }
     assert_eq!(train(address, 1).await, Exit::Drained);
 
@@ -617,4 +648,112 @@ async fn a_spent_budget_ends_with_what_stands() {
     assert!(last.last);
     let members = decode(&state, &last.digest).members().len();
     assert!((1..Family::ALL.len()).contains(&members), "{members} members");
+}
+
+/// The families of the stories about steps: with a gate, and with two that are fitted on other columns, too.
+const STEPPED: [&str; 4] = ["ridge", "knn", "forest", "rbf-svm"];
+
+#[tokio::test]
+async fn a_job_with_kept_steps_or_half_of_them_publishes_the_same_as_one_without() {
+    let brief = TrainingJob { trials_max: 7, ..job(&STEPPED) };
+    let (scheduler, address) = scheduler(brief).start().await;
+    scheduler.state().chunks.push(corrections(0, 10));
+    assert_eq!(train(address, 1).await, Exit::Drained);
+    let without: Vec<Vec<u8>> = {
+        let mut state = scheduler.state();
+        std::mem::take(&mut state.published).into_iter().map(|it| it.digest.to_vec()).collect()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let digests = |scheduler: &Scheduler| -> Vec<Vec<u8>> {
+        let mut state = scheduler.state();
+        std::mem::take(&mut state.published).into_iter().map(|it| it.digest.to_vec()).collect()
+    };
+    let first = train_keeping(&scheduler, address, folder.path()).await;
+    assert_eq!(digests(&scheduler), without);
+    let files = files(folder.path());
+    assert!(files.len() <= usize::try_from(first.computed).unwrap() && 20 < files.len());
+
+    // All of them: nothing is computed.
+    let all = train_keeping(&scheduler, address, folder.path()).await;
+    assert_eq!(digests(&scheduler), without);
+    assert_eq!((all.computed, all.kept), (0, first.computed + first.kept));
+    let told = format!("; {} of {} steps were kept", all.kept, all.kept);
+    assert!(all.told.iter().any(|it| it.ends_with(&told)), "{:?}", all.told);
+
+    // Of every third one bit is wrong, of every third the end is missing.
+    for (at, file) in files.iter().enumerate() {
+        let mut bytes = fs::read(file).unwrap();
+        match at % 3 {
+            0 => *bytes.last_mut().unwrap() ^= 1,
+            1 => bytes.truncate(bytes.len() / 2),
+            _ => continue,
+        }
+        fs::write(file, bytes).unwrap();
+    }
+    let half = train_keeping(&scheduler, address, folder.path()).await;
+    assert_eq!(digests(&scheduler), without);
+    assert!(0 < half.computed && 0 < half.kept && half.computed + half.kept == all.kept);
+    let again = train_keeping(&scheduler, address, folder.path()).await;
+    assert_eq!(again.computed, 0, "what was damaged has been mended");
+}
+
+fn files(folder: &Path) -> Vec<std::path::PathBuf> {
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = files.collect();
+    files.sort();
+    files
+}
+
+#[tokio::test]
+async fn after_ten_corrections_only_what_serves_is_fitted_again() {
+    let (scheduler, address) = scheduler(job(&STEPPED)).start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let first = train_keeping(&scheduler, address, folder.path()).await;
+    {
+        let mut state = scheduler.state();
+        let last = state.published.last().unwrap().clone();
+        let report = last.report.unwrap();
+        let served = report.members.iter().map(|it| proto::v1::Settings {
+            family: it.family.clone(),
+            settings: it.settings.clone(),
+        });
+        state.job.baseline_settings = served.collect();
+        state.job.baseline_digest = last.digest;
+        state.chunks.push(corrections(0, 10));
+    }
+    let second = train_keeping(&scheduler, address, folder.path()).await;
+    assert_ne!(first.digest, second.digest, "what was said is learnt");
+    // Four members and the gates of three families; all votes across the folds were there.
+    assert!((4..=7).contains(&second.computed), "{} computed", second.computed);
+    assert!(4 * second.computed < second.kept, "{} kept", second.kept);
+    let state = scheduler.state();
+    let counts = state.published.last().unwrap().comparison.clone().unwrap();
+    assert_eq!((counts.corrections, counts.corrections_candidate_right), (10, 10));
+}
+
+#[tokio::test]
+async fn another_policy_and_one_family_more_compute_nothing_of_what_was_there() {
+    let (scheduler, address) = scheduler(job(&["ridge", "knn"])).start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let _first = train_keeping(&scheduler, address, folder.path()).await;
+    scheduler.state().job.missed_events_max = 0.2;
+    scheduler.state().job.coverage_thousandths = 800;
+    let other = train_keeping(&scheduler, address, folder.path()).await;
+    // A looser ceiling may let one more gate stand, which is fitted once to serve.
+    assert!(other.computed <= 3, "{} computed", other.computed);
+    scheduler.state().job.families.push("forest".to_owned());
+    let more = train_keeping(&scheduler, address, folder.path()).await;
+    assert!((2..=6).contains(&more.computed), "a forest for each fold and one: {}", more.computed);
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_used_is_no_reason_to_fail() {
+    let (scheduler, address) = scheduler(job(&["ridge", "forest"])).start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("steps");
+    fs::write(&file, "no folder").unwrap();
+    let kept = train_keeping(&scheduler, address, &file).await;
+    assert_eq!(kept.kept, 0);
+    assert!(0 < kept.computed);
+    assert_eq!(fs::read(&file).unwrap(), b"no folder");
 }

@@ -79,6 +79,7 @@ pub(super) fn report(report: &v1::RevisionReport) -> Value {
         })),
         "training_rows": report.training_rows, "validation_rows": report.validation_rows,
         "held_out_rows": report.held_out_rows, "split": report.split,
+        "steps": { "computed": report.steps_computed, "kept": report.steps_kept },
         "bundle_bytes": report.bundle_bytes, "held_out": report.held_out.as_ref().map(measured),
     })
 }

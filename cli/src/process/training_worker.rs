@@ -1,5 +1,7 @@
 //! `sensemble training-worker`, which a node starts.
 
+use std::path::PathBuf;
+
 use runtime::Exit;
 
 use crate::failure::{Doing as _, Failure};
@@ -19,6 +21,9 @@ pub(crate) struct Options {
     /// Threads to compute with.
     #[arg(long, default_value_t = 1)]
     threads: usize,
+    /// Folder with results of steps that earlier trainings have computed; may be shared and removed.
+    #[arg(long, env = "SENSEMBLE_STEPS", value_name = "DIR")]
+    steps: Option<PathBuf>,
     /// End when standard input ends.
     #[arg(long, hide = true)]
     parent_pipe: bool,
@@ -26,8 +31,8 @@ pub(crate) struct Options {
 
 /// Does the job, or as much of it as there is time for.
 pub(crate) async fn run(options: Options, scheduler: String) -> Result<Exit, Failure> {
-    let Options { job, attempt, device, threads, parent_pipe } = options;
-    let config = training_worker::Config { scheduler, job, attempt, device, threads };
+    let Options { job, attempt, device, threads, steps, parent_pipe } = options;
+    let config = training_worker::Config { scheduler, job, attempt, device, threads, steps };
     let drain = super::drain(parent_pipe)?;
     training_worker::run(config, drain).await.doing(|| "the training stopped".to_owned())
 }

@@ -385,7 +385,7 @@ impl Message<Publish> for Registry {
             revision
         };
         if publish.last {
-            let text = format!("done with revision {revision}");
+            let text = format!("done with revision {revision}{}", kept(&publish.report));
             let detail = json!({ "seconds": seconds, "revision": revision });
             entries.push(about(&job, "training.done", text, detail));
             job.finish();
@@ -468,6 +468,15 @@ fn released(revision: u64, publish: &Publish) -> String {
         "revision {revision} released: {}; accuracy {best:.4} on validation rows{held_out}",
         families.join(" + ")
     )
+}
+
+/// How much of a training had been computed by an earlier one; empty when nothing had.
+fn kept(report: &RevisionReport) -> String {
+    let RevisionReport { steps_computed: computed, steps_kept: kept, .. } = *report;
+    match kept {
+        0 => String::new(),
+        kept => format!("; {kept} of {} steps were kept", u64::from(kept) + u64::from(computed)),
+    }
 }
 
 fn counts(publish: &Publish) -> serde_json::Value {

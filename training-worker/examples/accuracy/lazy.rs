@@ -155,7 +155,7 @@ fn families(order: &[Recipe]) -> Vec<Family> {
 }
 
 /// Seconds that this thread has computed: others may be on the machine.
-fn cpu_seconds() -> Result<f64, Failure> {
+pub(crate) fn cpu_seconds() -> Result<f64, Failure> {
     let stat = std::fs::read_to_string("/proc/thread-self/schedstat")?;
     let nanoseconds: f64 = stat.split(' ').next().ok_or("no run time")?.parse()?;
     Ok(nanoseconds * 1e-9)

@@ -71,14 +71,11 @@ impl Workbench {
         stop: &Stop,
     ) -> Result<(), BenchError> {
         let family = recipe.family();
-        let event = |class: u16| u16::from(class != background.0);
         let seed = hash(&[self.terms.seed, GATE_SEED, family as u64]);
-        let effort = Effort { seed, threads: self.terms.threads, stop };
+        let effort = Effort { seed, threads: self.terms.threads, stop, clock: &|| 0.0 };
         let mut across = Vec::with_capacity(self.truth.len());
         for fold in 0..self.folds.len() {
-            let fitted = self.folds[fold].fit(recipe, 2, event, &effort)?;
-            let samples = &self.material.folds[fold].checks.samples;
-            across.append(&mut self.margins(family, fitted, samples)?);
+            across.append(&mut self.margins_of_fold(fold, recipe, background, &effort)?);
         }
         let events: Vec<bool> = self.truth.iter().map(|&class| class != background).collect();
         let groups = self.blocks();
@@ -90,7 +87,7 @@ impl Workbench {
         };
         let stopped = chosen.stopped.value();
         tracing::info!(family = family.name(), threshold = chosen.value, stopped, "a gate stands");
-        let fitted = self.whole.fit(recipe, 2, event, &effort)?;
+        let fitted = self.fit_whole(recipe, Some(background), &effort)?;
         let work = fitted.0.work() + fitted.1.work();
         let held_out = self.margins(family, fitted.clone(), &self.material.held_out.samples)?;
         let preparation = self.keep(fitted.0);
@@ -111,7 +108,7 @@ impl Workbench {
     }
 
     /// How sure a fitted gate is that samples are events.
-    fn margins(
+    pub(super) fn margins(
         &self,
         family: Family,
         (preparation, model): (Preparation, Model),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use models::metrics::Share;
 
-use super::{BenchError, Ground, Origin, Standing, Workbench};
+use super::{BenchError, Origin, Part, Standing, Workbench};
 use crate::{
     fit::{Recipe, Stop},
     material::Lessons,
@@ -24,16 +24,13 @@ impl Workbench {
     pub fn trial(&mut self, recipe: &Recipe, rung: Rung, stop: &Stop) -> Result<Share, BenchError> {
         let family = recipe.family();
         let classes = self.material.schema.classes().len();
-        let effort = self.effort(family, stop);
-        let across = &self.material.folds[0];
-        let ground = match rung {
-            Rung::Part => {
-                self.thin.get_or_insert_with(|| Ground::of(&thin(&across.lessons), classes))
-            }
-            Rung::Whole => &mut self.folds[0],
+        let effort = self.effort(family, stop, &|| 0.0);
+        let part = match rung {
+            Rung::Part => Part::Thin,
+            Rung::Whole => Part::Fold(0),
         };
-        let fitted = ground.fit(recipe, classes, |class| class, &effort)?;
-        let (opinion, _) = self.ask(family, fitted, &across.checks.samples)?;
+        let opinion = self.say(part, recipe, false, &effort)?.exact;
+        let across = &self.material.folds[0];
         let votes = opinion.votes(classes);
         let right = votes.iter().zip(&across.checks.truth).filter(|(vote, truth)| vote == truth);
         let count = |rows: usize| u64::try_from(rows).unwrap_or(u64::MAX);
@@ -56,10 +53,10 @@ impl Workbench {
         let fitted = |it: &Standing| matches!(it.origin, Origin::Fitted(_));
         let before = self.standing.iter().position(|it| it.member.family == family && fitted(it));
         self.complete(stop, clock)?;
-        let effort = self.effort(family, stop);
-        let began = clock();
+        let effort = self.effort(family, stop, clock);
+        let began = self.seconds(&effort);
         let heard = self.hear(recipe, &effort)?;
-        self.stand(recipe.clone(), heard, &effort, &|| clock() - began)?;
+        self.stand(recipe.clone(), heard, &effort, began)?;
         let Some(before) = before else { return Ok(true) };
         let classes = self.material.schema.classes().len();
         let right = |at: usize| {
