@@ -723,12 +723,15 @@ async fn after_ten_corrections_only_what_serves_is_fitted_again() {
     }
     let second = train_keeping(&scheduler, address, folder.path()).await;
     assert_ne!(first.digest, second.digest, "what was said is learnt");
-    // Four members and the gates of three families; all votes across the folds were there.
-    assert!((4..=7).contains(&second.computed), "{} computed", second.computed);
+    // Four members and the gates of three families; all votes across the folds were there, but for the
+    // brief word of the first member where it begins with other settings now.
+    assert!((4..=8).contains(&second.computed), "{} computed", second.computed);
     assert!(4 * second.computed < second.kept, "{} kept", second.kept);
     let state = scheduler.state();
     let counts = state.published.last().unwrap().comparison.clone().unwrap();
-    assert_eq!((counts.corrections, counts.corrections_candidate_right), (10, 10));
+    // Those that are kept back to measure teach nobody.
+    assert_eq!(counts.corrections, 10);
+    assert!(8 <= counts.corrections_candidate_right, "{counts:?}");
 }
 
 #[tokio::test]
