@@ -78,8 +78,8 @@ fn bytes_of(entry: &Value) -> Option<usize> {
     let bits: String = entry["dtype"].as_str()?.chars().filter(char::is_ascii_digit).collect();
     let width = bits.parse::<usize>().ok()? / 8;
     let shape = entry["shape"].as_array()?;
-    let lengths = shape.iter().map(|it| usize::try_from(it.as_u64()?).ok());
-    let bytes = lengths.fold(Some(width), |bytes, it| bytes?.checked_mul(it?))?;
+    let mut lengths = shape.iter().map(|it| usize::try_from(it.as_u64()?).ok());
+    let bytes = lengths.try_fold(width, |bytes, it| bytes.checked_mul(it?))?;
     (bytes <= ARRAYS_BYTES_MAX).then_some(bytes)
 }
 
