@@ -1,9 +1,9 @@
-//! Changes to an input: the ones that break formats.
+//! Changes to an input: the ones that break formats. For tests; libFuzzer has its own.
 
 use rand::{Rng, rngs::StdRng};
 
-/// Longest input: enough for every format's head, small enough for thousands a second.
-pub const INPUT_BYTES_MAX: usize = 64 << 10;
+use crate::INPUT_BYTES_MAX;
+
 /// Changes to one input.
 const CHANGES_MAX: u32 = 6;
 /// Numbers at which lengths and counts break.
@@ -24,7 +24,7 @@ const NUMBERS: [u64; 12] = [
 
 /// `input` with a few changes; `other` is another input to take pieces from, `words` what stands in
 /// the format.
-pub fn changed(random: &mut StdRng, input: &[u8], other: &[u8], words: &[&[u8]]) -> Vec<u8> {
+pub(crate) fn changed(random: &mut StdRng, input: &[u8], other: &[u8], words: &[&[u8]]) -> Vec<u8> {
     let mut bytes = input.to_vec();
     for _ in 0..random.random_range(1..=CHANGES_MAX) {
         change(random, &mut bytes, other, words);

@@ -16,11 +16,17 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     Target { name: "task", read: task, seeds: task_seeds, words: TASK_WORDS },
     Target { name: "orders", read: orders, seeds: orders_seeds, words: &[] },
     Target { name: "predict", read: predict, seeds: predict_seeds, words: &[] },
     Target { name: "bundle", read: bundle, seeds: bundle_seeds, words: &[] },
+    Target {
+        name: "bundle-sealed",
+        read: |bytes| bundle(&crate::seal::sealed(bytes)),
+        seeds: bundle_seeds,
+        words: BUNDLE_WORDS,
+    },
     Target { name: "http-tensors", read: http_tensors, seeds: http_seeds, words: HTTP_WORDS },
     Target { name: "grpc-tensors", read: grpc_tensors, seeds: grpc_seeds, words: &[] },
     Target { name: "mqtt", read: mqtt, seeds: mqtt_seeds, words: MQTT_WORDS },
@@ -172,17 +178,52 @@ fn bundle(bytes: &[u8]) -> String {
     }
 }
 
+/// What stands in the names of arrays.
+const BUNDLE_WORDS: &[&[u8]] = &[
+    b"\"F32\"",
+    b"\"U64\"",
+    b"\"U32\"",
+    b"\"U16\"",
+    b"\"U8\"",
+    b"\"shape\":[0]",
+    b"\"shape\":[1]",
+    b"m0.",
+    b"m1.",
+    b"gate.",
+    b"p0.s0.",
+    b"l0.weights",
+    b"\x00\x00\xc0\x7f",
+    b"\x00\x00\x80\x7f",
+    b"\x00\x00\x80\xff",
+    b"\xff\xff\x7f\x7f",
+];
+
 fn bundle_seeds() -> Vec<Vec<u8>> {
-    const GOLDEN: [&[u8]; 7] = [
-        include_bytes!("../../models/golden/v1-gated.bundle"),
-        include_bytes!("../../models/golden/v1-ridge.bundle"),
+    const GOLDEN: [&[u8]; 22] = [
         include_bytes!("../../models/golden/v1-boosted.bundle"),
+        include_bytes!("../../models/golden/v1-forest.bundle"),
+        include_bytes!("../../models/golden/v1-gated.bundle"),
         include_bytes!("../../models/golden/v1-knn.bundle"),
+        include_bytes!("../../models/golden/v1-linear-svm.bundle"),
+        include_bytes!("../../models/golden/v1-mlp.bundle"),
+        include_bytes!("../../models/golden/v1-rbf-svm.bundle"),
+        include_bytes!("../../models/golden/v1-ridge.bundle"),
+        include_bytes!("../../models/golden/v1-selected.bundle"),
         include_bytes!("../../models/golden/v2-measured.bundle"),
         include_bytes!("../../models/golden/v2-soft.bundle"),
+        include_bytes!("../../models/golden/v3-knn.bundle"),
+        include_bytes!("../../models/golden/v3-rbf-svm.bundle"),
+        include_bytes!("../../models/golden/v3-soft.bundle"),
+        include_bytes!("../../models/golden/v4-compact.bundle"),
         include_bytes!("../../models/golden/v4-plain.bundle"),
+        include_bytes!("../../models/golden/v4-sets.bundle"),
+        include_bytes!("../../models/golden/v4-soft.bundle"),
+        include_bytes!("../../models/golden/v5-compact.bundle"),
+        include_bytes!("../../models/golden/v5-rbf-svm.bundle"),
+        include_bytes!("../../models/golden/v5-soft.bundle"),
+        include_bytes!("../../models/golden/v5-whole.bundle"),
     ];
-    let fits = |it: &&[u8]| it.len() <= crate::mutation::INPUT_BYTES_MAX;
+    let fits = |it: &&[u8]| it.len() <= crate::INPUT_BYTES_MAX;
     GOLDEN.iter().copied().filter(fits).map(<[u8]>::to_vec).collect()
 }
 
@@ -332,13 +373,21 @@ fn onnx_seeds() -> Vec<Vec<u8>> {
         include_bytes!("../../training-worker/tests/onnx/torch-mlp.onnx"),
         include_bytes!("../../training-worker/tests/onnx/torch-norm.onnx"),
     ];
-    let fits = |it: &&[u8]| it.len() <= crate::mutation::INPUT_BYTES_MAX;
+    let fits = |it: &&[u8]| it.len() <= crate::INPUT_BYTES_MAX;
     FILES.iter().copied().filter(fits).map(<[u8]>::to_vec).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        collections::BTreeSet,
+        panic::{AssertUnwindSafe, catch_unwind},
+    };
+
+    use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
+
     use super::*;
+    use crate::mutation;
 
     #[test]
     fn every_target_understands_what_it_is_shown_first() {
@@ -352,6 +401,30 @@ mod tests {
                     _ => said.starts_with("ok"),
                 };
                 assert!(understood, "{}: {said}", target.name);
+            }
+        }
+    }
+
+    /// What libFuzzer does for minutes where there is a C++ compiler, for a second and everywhere. An input that is
+    /// answered in a way not seen before joins those that are changed further.
+    #[test]
+    fn no_reader_panics_at_what_was_changed() {
+        const SEED: u64 = 1;
+        const INPUTS: usize = 4_000;
+        for target in &TARGETS {
+            let mut random = StdRng::seed_from_u64(SEED);
+            let (mut inputs, mut seen) = ((target.seeds)(), BTreeSet::new());
+            for number in 0..INPUTS {
+                let one = random.random_range(0..inputs.len());
+                let other = random.random_range(0..inputs.len());
+                let input =
+                    mutation::changed(&mut random, &inputs[one], &inputs[other], target.words);
+                // Readers are functions of bytes: nothing of theirs is left behind by a panic.
+                match catch_unwind(AssertUnwindSafe(|| (target.read)(&input))) {
+                    Ok(word) if seen.insert(word.clone()) => inputs.push(input),
+                    Ok(_) => {}
+                    Err(_) => panic!("{}, seed {SEED}, input {number}: {input:?}", target.name),
+                }
             }
         }
     }

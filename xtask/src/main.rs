@@ -1,4 +1,4 @@
-//! Chores: test, ci, bench, dist.
+//! Chores: test, ci, fuzz, bench, dist.
 //!
 //! One command each, the same for a person and for the machine that checks a change. A chore says
 //! what it runs before it runs it, and names what it could not do.
@@ -9,6 +9,7 @@ mod bench;
 mod ci;
 mod debian;
 mod dist;
+mod fuzz;
 mod golden;
 mod peers;
 mod step;
@@ -22,6 +23,10 @@ cargo xtask CHORE
 
   test          build, then every test: rules, stories over real processes, documentation, aarch64
   ci            what a change must pass: format, clippy, documentation, licences, then `test`
+  fuzz [TARGET …]
+                what reads bytes from outside, under libFuzzer, which it builds with a C++ compiler; without a name
+                every target, one after another; [--seconds N] of processor time each, 60 if not said, [--seed N],
+                [--replay FILE] to show one target one input again
   bench         kernels, in a release build
   bench learn   our trainers beside scikit-learn, XGBoost and FLAML, which it installs under target/;
                 [--quick] [--json FILE] [--data DIR] [--sets NAME,NAME] [--pictures DIR]
@@ -37,6 +42,7 @@ fn main() -> ExitCode {
     let result = match words.as_slice() {
         ["test"] => test::run(tally::Tally::default()),
         ["ci"] => ci::run(),
+        ["fuzz", words @ ..] => fuzz::run(words),
         ["bench"] => bench::kernels(),
         ["bench", "learn", words @ ..] => bench::learn(words),
         ["bench", "serve", words @ ..] => bench::serve(words),
