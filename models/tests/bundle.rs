@@ -293,7 +293,7 @@ fn what_was_compared_with_its_name_is_read_without_the_digest_in_its_head() {
         let mut bytes = bundle::encode(&ensemble);
         assert_eq!(bundle::decode_named(&bytes).unwrap(), ensemble);
         bytes[8] ^= 1;
-        assert_eq!(bundle::decode(&bytes), Err(BundleError::Digest));
+        assert!(matches!(bundle::decode(&bytes), Err(BundleError::Digest)));
         assert_eq!(bundle::decode_named(&bytes).unwrap(), ensemble);
         let end = bytes.len() - 1;
         assert!(matches!(bundle::decode_named(&bytes[..end]), Err(BundleError::Truncated { .. })));

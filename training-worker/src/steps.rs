@@ -263,7 +263,7 @@ mod tests {
     #[test]
     fn whatever_decides_a_result_is_in_its_key() {
         let recipe = Recipe::Ridge(ridge::Settings::default());
-        let other = Recipe::Ridge(ridge::Settings { alpha: 1.25e-3, ..ridge::Settings::default() });
+        let other = Recipe::Ridge(ridge::Settings { alpha: 1.25e-3 });
         let base = ask(1, &recipe);
         let (print, asked) = base.asked.unwrap();
         let taught = |samples: [f32; 4], labels: &[u16]| Print::of_rows(&rows(samples), labels);

@@ -1,8 +1,7 @@
 //! Distances between rows of bytes: sums of whole numbers, the same in any order and on any machine.
 
-use pulp::Arch;
 #[cfg(target_arch = "x86_64")]
-use pulp::x86::V3;
+use pulp::{Arch, x86::V3};
 
 use super::arch;
 
