@@ -19,7 +19,7 @@ fn scores(model: &Model, x: &[f32], classes: usize) -> Vec<f32> {
 }
 
 fn full(seed: u64) -> Ensemble {
-    synthetic::ensemble(&Family::ALL, Shape::SMALL, true, seed)
+    synthetic::ensemble(&Family::PAPER, Shape::SMALL, true, seed)
 }
 
 fn samples(count: usize, seed: u64) -> Features {

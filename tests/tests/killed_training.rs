@@ -3,7 +3,7 @@
 
 use stories::{Blobs, Sensemble, Task, admin, until};
 
-/// All seven families on enough rows to be killed in the middle of it.
+/// All nine families on enough rows to be killed in the middle of it.
 const LONG: Task<'static> = Task {
     name: "long",
     blobs: Blobs {
@@ -74,5 +74,5 @@ fn ends(sensemble: &Sensemble, job: &str) {
     let _served = sensemble.wait_until_served("long");
     let revisions = sensemble.json(&["model", "list", "long"]);
     let members = |it: &serde_json::Value| it["report"]["members"].as_array().map_or(0, Vec::len);
-    assert_eq!(revisions.iter().map(members).max(), Some(7), "{revisions:?}");
+    assert_eq!(revisions.iter().map(members).max(), Some(9), "{revisions:?}");
 }
