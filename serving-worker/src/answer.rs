@@ -532,6 +532,27 @@ pub(crate) mod tests {
         assert!(desk.weigh(&served, (0, 0), 1, Urgency::Usual, Some(ahead)).is_ok());
     }
 
+    /// Once only requests of many samples told that nobody was ahead: a task that is asked one at a time
+    /// would have refused the second for ever after a crowd.
+    #[tokio::test]
+    async fn one_sample_alone_tells_that_a_crowd_has_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let served = Arc::new(crate::served::tests::served(&[models::Family::Ridge], false));
+        let sample = v1::PredictRequest {
+            task: "kitchen".to_owned(),
+            features: vec![0.5; served.schema().width()],
+            ..v1::PredictRequest::default()
+        };
+        let desk = Arc::new(desk(dir.path(), Some(Arc::clone(&served))));
+        let escort = Escort::of(&tonic::metadata::MetadataMap::new());
+        let second = Duration::from_secs(1);
+        (0..100).for_each(|_| served.drag.add(8 * second, second));
+        let before = served.drag.of(second);
+        let terms = Terms::new(Instant::now(), None);
+        desk.predict(sample, terms, &escort).await.unwrap();
+        assert!(served.drag.of(second) < before);
+    }
+
     /// Once every sample of a stream that waited for its turn held one of the places of all requests,
     /// and made it crowded for everybody: 256 busy streams had every other request refused.
     #[tokio::test]

@@ -16,6 +16,10 @@ const MOST: u64 = 8 * LEAST;
 /// A new measurement moves the mean by this part of the difference.
 const PART: u64 = 16;
 
+/// Shorter work than this says that nobody is in its way, never that somebody is: the wait for a moment
+/// would be many times as long.
+const SHORT: Duration = Duration::from_millis(1);
+
 /// The mean, newer ones counting more. Threads add to it without waiting for each other.
 #[derive(Debug)]
 pub(crate) struct Drag(AtomicU64);
@@ -33,6 +37,9 @@ impl Drag {
         let Some(new) = thousand.checked_div(computing.as_nanos()) else { return };
         let new = u64::try_from(new).unwrap_or(MOST).clamp(LEAST, MOST);
         let mean = self.0.load(Relaxed);
+        if mean < new && computing < SHORT {
+            return;
+        }
         let moved = if mean < new {
             mean + (new - mean).div_ceil(PART)
         } else {
@@ -68,6 +75,16 @@ mod tests {
         assert_eq!(drag.of(COMPUTING), COMPUTING, "a crowd that has gone is forgotten");
         drag.add(COMPUTING, Duration::ZERO);
         assert_eq!(drag.of(COMPUTING), COMPUTING, "no work says nothing");
+    }
+
+    #[test]
+    fn short_work_tells_of_no_crowd_but_that_it_is_gone() {
+        let (drag, short) = (Drag::default(), Duration::from_micros(10));
+        (0..100).for_each(|_| drag.add(100 * short, short));
+        assert_eq!(drag.of(COMPUTING), COMPUTING);
+        (0..100).for_each(|_| drag.add(3 * COMPUTING, COMPUTING));
+        (0..200).for_each(|_| drag.add(short, short));
+        assert_eq!(drag.of(COMPUTING), COMPUTING);
     }
 
     proptest! {

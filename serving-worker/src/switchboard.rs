@@ -109,29 +109,21 @@ mod tests {
     type Calls = Arc<Mutex<Vec<&'static str>>>;
 
     #[derive(Clone)]
-    struct Named<const SECOND: bool>(Calls);
+    struct Named<const PLACE: u8>(Calls);
 
-    impl NamedService for Named<false> {
+    impl NamedService for Named<1> {
         const NAME: &'static str = "sensemble.v1.Serving";
     }
 
-    impl NamedService for Named<true> {
+    impl NamedService for Named<2> {
         const NAME: &'static str = "inference.GRPCInferenceService";
     }
 
-    #[derive(Clone)]
-    struct Control(Calls);
-
-    impl NamedService for Control {
+    impl NamedService for Named<3> {
         const NAME: &'static str = "sensemble.v1.ServingControl";
     }
 
-    fn note(calls: &Calls, name: &'static str) -> BoxFuture<http::Response<Body>, Infallible> {
-        calls.lock().unwrap().push(name);
-        Box::pin(async { Ok(http::Response::new(Body::empty())) })
-    }
-
-    impl<const SECOND: bool> Service<http::Request<Body>> for Named<SECOND>
+    impl<const PLACE: u8> Service<http::Request<Body>> for Named<PLACE>
     where
         Self: NamedService,
     {
@@ -144,21 +136,8 @@ mod tests {
         }
 
         fn call(&mut self, _: http::Request<Body>) -> Self::Future {
-            note(&self.0, Self::NAME)
-        }
-    }
-
-    impl Service<http::Request<Body>> for Control {
-        type Response = http::Response<Body>;
-        type Error = Infallible;
-        type Future = BoxFuture<http::Response<Body>, Infallible>;
-
-        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-            Poll::Ready(Ok(()))
-        }
-
-        fn call(&mut self, _: http::Request<Body>) -> Self::Future {
-            note(&self.0, Self::NAME)
+            self.0.lock().unwrap().push(Self::NAME);
+            Box::pin(async { Ok(http::Response::new(Body::empty())) })
         }
     }
 
@@ -167,10 +146,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let desk = Arc::new(crate::answer::tests::desk(dir.path(), None));
         let calls = Calls::default();
-        let first = Named::<false>(Arc::clone(&calls));
+        let first = Named::<1>(Arc::clone(&calls));
         let first = Doorway::new(first, Arc::clone(&desk), Intake::default());
-        let second = Doorway::new(Named::<true>(Arc::clone(&calls)), desk, Intake::default());
-        let others = Routes::new(Control(Arc::clone(&calls)));
+        let second = Doorway::new(Named::<2>(Arc::clone(&calls)), desk, Intake::default());
+        let others = Routes::new(Named::<3>(Arc::clone(&calls)));
         let mut board = Switchboard::new(first, second, others);
         let mut status = async |path: &str| {
             let request = http::Request::post(path).body(Body::empty()).unwrap();

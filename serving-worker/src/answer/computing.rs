@@ -207,11 +207,11 @@ impl Desk {
     fn conclude(&self, request: &Request, progress: Progress) -> Vec<v1::PredictReply> {
         let Progress { begun, at_ms, queue, compute, decided, told, replies, receipts, .. } =
             progress;
-        let Request { served, trace, inside, single, .. } = request;
+        let Request { served, trace, inside, .. } = request;
         // What was cut short says nothing of how long an answer takes.
         served.pace.add(decided, compute);
-        if inside.before.0 == 0 && !single {
-            // Who waited for nobody tells by their own work.
+        if inside.before.0 == 0 {
+            // Who waited for nobody tells by their own work: a crowd that has gone is forgotten.
             served.drag.add(begun.elapsed(), compute);
         }
         self.pace.add(1, compute);
