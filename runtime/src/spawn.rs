@@ -43,6 +43,13 @@ where
     tokio::spawn(future.instrument(tracing::info_span!("task", task.name = name)))
 }
 
+/// Starts the rest of a call, which is one of thousands: it carries no name, and who asked for it hears how it
+/// ends.
+#[expect(clippy::disallowed_methods, reason = "its owner is the connection that it came by")]
+pub fn call(future: impl Future<Output = ()> + Send + 'static) {
+    tokio::spawn(future);
+}
+
 /// Does long work on a thread of its own, behind all other threads: it takes the time that they leave,
 /// and whoever wakes up takes the core from it at once, which lower priority alone does not do.
 ///

@@ -62,9 +62,13 @@ pub(crate) fn admit(crowd: Crowd, urgency: Urgency, left: Option<Duration>) -> R
     if crowded || late { Err(Shed { retry: retry(ahead) }) } else { Ok(()) }
 }
 
-/// When to try again what found so much work ahead of it.
+/// When to try again what found so much work ahead of it, rounded up to two digits: thousands who are refused
+/// at the same time hear the same words, which HTTP/2 sends over a connection once.
 pub(crate) fn retry(ahead: Duration) -> Duration {
-    ahead.clamp(RETRY.0, RETRY.1)
+    let micros = ahead.clamp(RETRY.0, RETRY.1).as_micros();
+    let step = 10_u128.pow(micros.ilog10().saturating_sub(1));
+    let rounded = u64::try_from(micros.next_multiple_of(step)).unwrap_or(u64::MAX);
+    Duration::from_micros(rounded)
 }
 
 #[cfg(test)]
@@ -121,6 +125,16 @@ mod tests {
         assert_eq!(admit(nobody, Urgency::Low, Some(NONE)), Ok(()), "there is none to wait for");
     }
 
+    #[test]
+    fn who_is_refused_at_the_same_time_hears_the_same() {
+        let ms = Duration::from_millis;
+        for (ahead, said) in
+            [(0, 1), (7, 7), (124, 130), (121, 130), (1011, 1100), (99_999, 10_000)]
+        {
+            assert_eq!(retry(ms(ahead)), ms(said), "{ahead}");
+        }
+    }
+
     proptest! {
         #[test]
         fn who_is_more_urgent_or_waits_behind_fewer_is_never_refused_instead(
@@ -139,7 +153,7 @@ mod tests {
             }
             if let Err(Shed { retry }) = admit(crowd, Urgency::Usual, left) {
                 prop_assert!(RETRY.0 <= retry && retry <= RETRY.1);
-                prop_assert!(retry == ahead || ahead < RETRY.0);
+                prop_assert!(ahead <= retry && retry <= RETRY.0.max(ahead + ahead / 10));
             }
         }
     }

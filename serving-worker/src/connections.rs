@@ -1,8 +1,9 @@
 //! Connections: so many and no more, however many knock; and attended to less often while so much waits
 //! already that what comes now would wait, too.
 //!
-//! To read from a socket or to write to it costs much the same whether there is one request or twenty:
-//! under a flood of which nine in ten are refused, one request at a time is a large part of the work.
+//! To read from a socket costs much the same whether there is one request or twenty, and so does writing what is
+//! said to them, which goes out together when they were read together: under a flood of which nine in ten are
+//! refused, one request at a time is a large part of the work.
 
 use std::{
     io,
@@ -26,7 +27,7 @@ use crate::floor::Floor;
 /// After how long a connection is accepted again where the operating system gave none.
 const AGAIN: Duration = Duration::from_millis(20);
 
-/// How long a connection is not looked at after a look, nor written to after a write, while it is crowded.
+/// How long a connection is not looked at after a look, while it is crowded.
 const APART: Duration = Duration::from_millis(2);
 /// What one look takes in at most, while it is crowded.
 const LOOK_BYTES: usize = 256 << 10;
@@ -38,9 +39,8 @@ pub(crate) struct Connection {
     floor: Arc<Floor>,
     /// What this look may still take in.
     left: usize,
-    /// Until the next look, and until the next write; they run only while it is crowded.
+    /// Until the next look; it runs only while it is crowded.
     look: Pause,
-    write: Pause,
     _place: OwnedSemaphorePermit,
 }
 
@@ -75,7 +75,6 @@ pub(crate) fn incoming(
                     floor: Arc::clone(&floor),
                     left: LOOK_BYTES,
                     look: Pause::default(),
-                    write: Pause::default(),
                     _place: place,
                 });
             };
@@ -104,17 +103,6 @@ impl Pause {
             self.0 = None;
         }
         Poll::Ready(())
-    }
-}
-
-impl Connection {
-    /// What was written is followed by a pause while it is crowded: what is to be written meanwhile is
-    /// gathered by who writes.
-    fn written<T>(&mut self, written: Poll<T>) -> Poll<T> {
-        if written.is_ready() && self.floor.is_crowded() {
-            self.write.begin();
-        }
-        written
     }
 }
 
@@ -152,9 +140,7 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        ready!(self.write.poll_over(context));
-        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.written(written)
+        Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -170,9 +156,7 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        ready!(self.write.poll_over(context));
-        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.written(written)
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
     }
 
     fn is_write_vectored(&self) -> bool {

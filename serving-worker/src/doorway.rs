@@ -21,7 +21,9 @@ use tonic::{
 use crate::{
     answer::{Admitted, Desk},
     deadline,
+    error::PredictError,
     intake::{BODY_WAIT, Intake, Room},
+    said::Said,
     urgency::Urgency,
 };
 
@@ -44,11 +46,12 @@ pub(crate) struct Doorway<S> {
     inner: S,
     desk: Arc<Desk>,
     intake: Intake,
+    said: Arc<Said>,
 }
 
 impl<S> Doorway<S> {
     pub(crate) fn new(inner: S, desk: Arc<Desk>, intake: Intake) -> Self {
-        Self { inner, desk, intake }
+        Self { inner, desk, intake, said: Arc::default() }
     }
 }
 
@@ -93,16 +96,47 @@ where
         }
         let (head, body) = request.into_parts();
         let mut watched = watch(body);
-        let mut inner = self.inner.clone();
+        let (mut inner, said) = (self.inner.clone(), Arc::clone(&self.said));
         Box::pin(async move {
             // What is refused by its first bytes has cost no more than those: the service would first
             // make room for all of it.
-            if let Err(refused) = poll_fn(|context| watched.poll_ahead(context)).await {
-                return Ok(refused.into_http());
+            match poll_fn(|context| watched.poll_ahead(context)).await {
+                Ok(()) => {}
+                Err(Refused::Task(error)) => return Ok(said.of(error)),
+                Err(Refused::Call(status)) => return Ok(status.into_http()),
             }
             let _until_answered = held;
             inner.call(http::Request::from_parts(head, Body::new(watched))).await
         })
+    }
+}
+
+/// Why a call is not read to its end.
+enum Refused {
+    /// Its task has too many, or all have.
+    Task(PredictError),
+    /// It is not what it should be.
+    Call(Status),
+}
+
+impl From<PredictError> for Refused {
+    fn from(error: PredictError) -> Self {
+        Self::Task(error)
+    }
+}
+
+impl From<Status> for Refused {
+    fn from(status: Status) -> Self {
+        Self::Call(status)
+    }
+}
+
+impl From<Refused> for Status {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Task(error) => error.into(),
+            Refused::Call(status) => status,
+        }
     }
 }
 
@@ -138,14 +172,33 @@ struct Watched {
 
 impl Watched {
     /// Waits for the first bytes, and whether the call is refused because of what they say.
-    fn poll_ahead(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Status>> {
-        self.ahead = ready!(Pin::new(&mut *self).poll_frame(context)).transpose()?;
+    fn poll_ahead(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Refused>> {
+        self.ahead = ready!(self.poll_read(context)).transpose()?;
         Poll::Ready(Ok(()))
+    }
+
+    fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Refused>>> {
+        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) else {
+            let wait = self.patience.get_or_insert_with(|| Box::pin(tokio::time::sleep(BODY_WAIT)));
+            ready!(wait.as_mut().poll(context));
+            let text = format!("the message did not come within {} s", BODY_WAIT.as_secs());
+            return Poll::Ready(Some(Err(Status::deadline_exceeded(text).into())));
+        };
+        if let Some(Ok(frame)) = &frame
+            && let Some(data) = frame.data_ref()
+            && let Err(refused) = self.take(data)
+        {
+            return Poll::Ready(Some(Err(refused)));
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(Refused::Call)))
     }
 
     /// Counts `data`, refuses the call when its task has too many, and admits it when the whole of its
     /// message has come.
-    fn take(&mut self, data: &[u8]) -> Result<(), Status> {
+    fn take(&mut self, data: &[u8]) -> Result<(), Refused> {
         if let (Some((urgency, left)), Some(desk)) = (self.answer.take(), &self.desk)
             && let Some(task) = addressee(data)
         {
@@ -189,19 +242,8 @@ impl http_body::Body for Watched {
         if let Some(ahead) = self.ahead.take() {
             return Poll::Ready(Some(Ok(ahead)));
         }
-        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) else {
-            let wait = self.patience.get_or_insert_with(|| Box::pin(tokio::time::sleep(BODY_WAIT)));
-            ready!(wait.as_mut().poll(context));
-            let text = format!("the message did not come within {} s", BODY_WAIT.as_secs());
-            return Poll::Ready(Some(Err(Status::deadline_exceeded(text))));
-        };
-        if let Some(Ok(frame)) = &frame
-            && let Some(data) = frame.data_ref()
-            && let Err(refused) = self.take(data)
-        {
-            return Poll::Ready(Some(Err(refused)));
-        }
-        Poll::Ready(frame)
+        let frame = ready!(self.poll_read(context));
+        Poll::Ready(frame.map(|frame| frame.map_err(Status::from)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -283,7 +325,8 @@ mod tests {
         assert!(begin("kitchen").is_ok());
         let crowd: Vec<_> =
             (0..IN_FLIGHT_MAX * 4).map(|_| Meter::enter(&served.meter, 1)).collect();
-        assert_eq!(begin("kitchen").unwrap_err().code(), tonic::Code::ResourceExhausted);
+        let refused = Status::from(begin("kitchen").unwrap_err());
+        assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
         assert!(begin("cellar").is_ok(), "it may be served elsewhere");
         drop(crowd);
         assert!(begin("kitchen").is_ok());

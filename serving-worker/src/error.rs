@@ -85,14 +85,12 @@ pub(crate) enum PredictError {
     },
     /// Too many of the same task are in flight for this one to be answered in time.
     #[error(
-        "{in_flight} requests of task {task} are in flight, which leaves no time for another; \
+        "as many requests of task {task} are in flight as can be answered in time; \
          come back in {} ms", retry.as_millis()
     )]
     Crowded {
         /// The task.
         task: String,
-        /// How many.
-        in_flight: usize,
         /// When their work is done.
         retry: Duration,
     },

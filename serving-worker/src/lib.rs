@@ -17,6 +17,7 @@
 
 mod service;
 
+mod calls;
 mod control;
 mod doorway;
 mod grpc;
@@ -54,6 +55,7 @@ mod relay;
 mod remembered;
 mod reply;
 mod routes;
+mod said;
 mod served;
 mod traced;
 mod turns;

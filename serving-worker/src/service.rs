@@ -27,6 +27,7 @@ use traces::{Process, Settings, Tracer};
 
 use crate::{
     answer::Desk,
+    calls::{self, HEADER_BYTES_MAX, SILENCE_MAX, STREAMS_MAX},
     connections,
     control::Control,
     correction::Corrections,
@@ -70,15 +71,6 @@ const OUTBOX: outbox::Limits = outbox::Limits {
 const RECORD_BYTES_MAX: usize = 8 << 20;
 /// Connections to each of the three ports at the same time: a site has some hundreds of sensors.
 const CONNECTIONS_MAX: usize = 1024;
-/// Requests and streams of one connection at the same time: as many as may be in flight at all.
-const STREAMS_MAX: u32 = 256;
-/// What a client may send before it is read, of one call; twice that for all calls of a connection.
-const WINDOW_BYTES: u32 = 256 << 10;
-/// The headers of a call.
-const HEADER_BYTES_MAX: u32 = 16 << 10;
-/// A client that says nothing for so long is asked whether it lives, and cut off when it does not
-/// answer within the same time.
-const SILENCE_MAX: Duration = Duration::from_secs(20);
 /// How long requests in flight may take after the worker was told to stop.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// How long the last traces may take to the collector after that.
@@ -310,7 +302,7 @@ pub async fn run(config: Config, drain: Drain) -> Result<Exit, RunError> {
             Ok(Exit::Drained)
         }
         () = root.wait_for_shutdown() => Ok(Exit::GaveUp),
-        served = &mut grpc_server => served.map_err(io::Error::other)?.map(|()| Exit::GaveUp),
+        served = &mut grpc_server => served.map(|()| Exit::GaveUp).map_err(|error| io::Error::other(error).into()),
     };
 
     let mut health = health;
@@ -402,7 +394,7 @@ async fn serve_grpc(
     doors: Doors,
     (grpc, open_grpc, control): (Grpc, OpenGrpc, Control),
     ending: Drain,
-) -> Result<(tonic_health::server::HealthReporter, JoinHandle<Result<(), RunError>>), RunError> {
+) -> Result<(tonic_health::server::HealthReporter, JoinHandle<()>), RunError> {
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<ServingServer<Grpc>>().await;
     health.set_serving::<GrpcInferenceServiceServer<OpenGrpc>>().await;
@@ -423,20 +415,8 @@ async fn serve_grpc(
     let floor = Arc::clone(doors.desk.floor());
     let incoming = connections::incoming(listener, CONNECTIONS_MAX, floor);
     let others = Routes::new(health_service).add_service(reflection).add_service(control);
-    let calls = Switchboard::new(doors.before(serving), doors.before(open), others);
-    let server = Server::builder()
-        .max_concurrent_streams(Some(STREAMS_MAX))
-        // An app under a deadline takes back what comes too late; under overload that is most of it.
-        .http2_max_pending_accept_reset_streams(usize::try_from(STREAMS_MAX).ok())
-        .initial_stream_window_size(Some(WINDOW_BYTES))
-        .initial_connection_window_size(Some(2 * WINDOW_BYTES))
-        .http2_max_header_list_size(Some(HEADER_BYTES_MAX))
-        .http2_keepalive_interval(Some(SILENCE_MAX))
-        .http2_keepalive_timeout(Some(SILENCE_MAX))
-        .serve_with_incoming_shutdown(calls, incoming, async move { ending.wait().await });
-    let server = runtime::spawn::named("grpc", async move {
-        server.await.map_err(|error| RunError::Grpc(Box::new(error)))
-    });
+    let board = Switchboard::new(doors.before(serving), doors.before(open), others);
+    let server = runtime::spawn::named("grpc", calls::serve(incoming, board, ending));
     Ok((health, server))
 }
 

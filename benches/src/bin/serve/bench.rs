@@ -234,6 +234,7 @@ impl Bench {
             warm_s: 0.3,
             seconds,
             deadline_ms: None,
+            behind: false,
             until_told: false,
             expected: None,
         }

@@ -16,6 +16,7 @@ use tonic::{Code, Request, Status, client::Grpc, transport::Channel};
 
 use crate::{
     pacer::Pacer,
+    process::step_back,
     spread::{Spread, Typical, nanoseconds},
     wire::{self, AsBytes, Method},
 };
@@ -41,6 +42,8 @@ pub(crate) struct Plan {
     pub(crate) seconds: f64,
     /// Told to the server with each request.
     pub(crate) deadline_ms: Option<u64>,
+    /// Behind the others of its core: it is there to disturb the server, and is not what is measured.
+    pub(crate) behind: bool,
     /// Ends when its standard input does, at the latest after `seconds`.
     pub(crate) until_told: bool,
     /// For even and for odd revisions, the class of each of the rows, in files of 16-bit numbers.
@@ -164,6 +167,9 @@ fn classes(path: &PathBuf) -> Result<Vec<u16>, Fault> {
 
 /// Sends what was planned and says what came of it.
 pub(crate) fn generate(plan: &Plan) -> Result<Found, Fault> {
+    if plan.behind {
+        step_back()?;
+    }
     // Sockets are looked at often: an open loop that is late keeps this thread busy.
     let runtime =
         tokio::runtime::Builder::new_current_thread().event_interval(7).enable_all().build()?;

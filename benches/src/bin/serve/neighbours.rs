@@ -88,6 +88,7 @@ fn slow(bench: &mut Bench) -> Result<(), Fault> {
         method: Method::Batch,
         rows: SLOW_ROWS,
         seconds: seconds + 1.0,
+        behind: true,
         ..bench.plan(&address, SEVEN_TASK, Pace::Closed(2), seconds)
     };
     let neighbour = start_load(&slow, CLIENT)?;

@@ -1,8 +1,6 @@
 //! Clients that stop reading, that send a byte a second, that send a gigabyte: nobody else notices.
 
 use std::{
-    io::Write as _,
-    net::TcpStream,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -13,13 +11,14 @@ use std::{
 use benches::folder::Fault;
 use bytes::Bytes;
 use proto::v1::{self, serving_client::ServingClient};
-use tonic::{Request, client::Grpc};
+use tokio::{io::AsyncWriteExt as _, net::TcpStream};
+use tonic::codegen::http;
 
 use crate::{
     bench::{Bench, SEVEN_TASK, THREE_TASK, figure, head, row, start_load},
     load::{Pace, Plan},
-    process::{CLIENT, SERVER},
-    wire::{self, AsBytes, Method},
+    process::{CLIENT, SERVER, step_back},
+    wire::{self, Method},
 };
 
 /// Streams whose answers nobody reads.
@@ -28,7 +27,9 @@ const DEAF: usize = 32;
 const SLOW: usize = 64;
 /// What the polite client asks a second.
 const POLITE: f64 = 500.0;
-const GIB: usize = 1 << 30;
+const GIB: u32 = 1 << 30;
+/// … which is sent in such pieces, one buffer again and again.
+const PIECE: usize = 16 << 10;
 /// From one huge message to the next.
 const HUGE_APART: Duration = Duration::from_millis(5);
 
@@ -103,15 +104,17 @@ impl Rude {
                 let rows: Vec<Vec<f32>> = rows.rows().map(<[f32]>::to_vec).collect();
                 vec![thread(async move || deaf(&address, rows, &enough).await)]
             }
-            Self::Slow => vec![std::thread::spawn(move || slow(&address, &enough))],
+            Self::Slow => vec![thread(async move || slow(&address, &enough).await)],
             Self::Huge => vec![thread(async move || huge(&address, &enough).await)],
         })
     }
 }
 
-/// A thread with a runtime of its own.
+/// A thread with a runtime of its own, behind the polite client: both have the same core, and it is the server
+/// that is looked at.
 fn thread(work: impl AsyncFnOnce() -> Result<(), Fault> + Send + 'static) -> Thread {
     std::thread::spawn(move || {
+        step_back().expect("any thread may be less preferred");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.expect("a runtime can be had");
         let local = tokio::task::LocalSet::new();
@@ -143,37 +146,71 @@ async fn deaf(address: &str, rows: Vec<Vec<f32>>, enough: &AtomicBool) -> Result
 }
 
 /// The beginning of HTTP/2 and a request, a byte a second, on many connections.
-fn slow(address: &str, enough: &AtomicBool) {
+async fn slow(address: &str, enough: &AtomicBool) -> Result<(), Fault> {
     let hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-    let connect = |_| TcpStream::connect(address).ok();
-    let mut lines: Vec<TcpStream> = (0..SLOW).filter_map(connect).collect();
+    let mut lines = Vec::new();
+    for _ in 0..SLOW {
+        lines.push(TcpStream::connect(address).await?);
+    }
     for byte in hello {
         for line in &mut lines {
             // It may have been cut off, which is the server's right.
-            let _cut_off = line.write_all(&[*byte]);
+            let _cut_off = line.write_all(&[*byte]).await;
         }
         for _ in 0..50 {
             if enough.load(Relaxed) {
-                return;
+                return Ok(());
             }
-            std::thread::sleep(Duration::from_millis(20));
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
+    Ok(())
 }
 
-/// Messages far above the limit.
+/// Messages far above the limit. Their pieces are one buffer, so that sending them costs no more than it must.
 async fn huge(address: &str, enough: &AtomicBool) -> Result<(), Fault> {
-    let zeros = Bytes::from(vec![0; GIB]);
     while !enough.load(Relaxed) {
-        let channel = wire::endpoint(address)?.connect().await?;
-        let mut client = Grpc::new(channel);
-        client.ready().await?;
-        let sent = client.unary(Request::new(zeros.clone()), Method::Predict.path(), AsBytes);
-        if sent.await.is_ok() {
-            return Err("a message of 1 GiB was answered".into());
+        let line = TcpStream::connect(address).await?;
+        let (http2, connection) = h2::client::handshake(line).await?;
+        let connection = tokio::task::spawn_local(async move {
+            // The server may close it, which is its right.
+            let _closed = connection.await;
+        });
+        let request = http::Request::post(format!("http://{address}{}", Method::Predict.path()))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .body(())?;
+        let (reply, message) = http2.ready().await?.send_request(request, false)?;
+        // Ends when the server takes no more.
+        let _refused = send(message).await;
+        let refused = match reply.await {
+            Ok(reply) => reply.headers().get("grpc-status").is_some_and(|status| status != "0"),
+            Err(_reset) => true,
+        };
+        if !refused {
+            return Err("a message of 1 GiB was not refused".into());
         }
-        // The polite client has the same core, and it is the server that is looked at.
+        connection.abort();
         tokio::time::sleep(HUGE_APART).await;
+    }
+    Ok(())
+}
+
+async fn send(mut message: h2::SendStream<Bytes>) -> Result<(), h2::Error> {
+    let mut prefix = vec![0];
+    prefix.extend(GIB.to_be_bytes());
+    message.send_data(prefix.into(), false)?;
+    let piece = Bytes::from(vec![0; PIECE]);
+    let mut left = GIB as usize;
+    while 0 < left {
+        message.reserve_capacity(piece.len().min(left));
+        let Some(room) = std::future::poll_fn(|context| message.poll_capacity(context)).await
+        else {
+            return Ok(());
+        };
+        let piece = piece.slice(..room?.min(piece.len()).min(left));
+        left -= piece.len();
+        message.send_data(piece, left == 0)?;
     }
     Ok(())
 }
