@@ -140,7 +140,8 @@ pub fn seconds(recipe: &Recipe, size: Size) -> f64 {
         Recipe::Knn(_) => rows * width * width.min(rows) * product,
         Recipe::Ridge(_) | Recipe::Lda(_) => (rows + width) * width * width.min(rows) * product,
         Recipe::LinearSvm(settings) => {
-            settings.passes as f64 * classes * rows * width * 2.0 * stream
+            // Of many passes most are over the few rows that are still in play.
+            0.3 * settings.passes as f64 * classes * rows * width * 2.0 * stream
         }
         Recipe::Logistic(settings) => {
             settings.steps as f64 * classes * rows * (width * stream + exponential)

@@ -2,14 +2,14 @@
 //!
 //! Source: Hsieh et al., "A Dual Coordinate Descent Method for Large-scale Linear SVM", ICML 2008:
 //! algorithm 3 with the squared hinge loss, as in LIBLINEAR. The intercept is the weight of one more
-//! column of ones. Ours: all classes step together, row by row, so that a row is read from memory
+//! column, which holds the same value in each row. Ours: that value grows with the rows, and all classes step together, row by row, so that a row is read from memory
 //! once for all of them and not once for each.
 
 use models::member::Linear;
 
 use super::{
     FitError, Lesson,
-    matrix::{NullaryFnOnce, Squares, add_scaled, dot, vectorised},
+    matrix::{NullaryFnOnce, Squares, add_scaled, dot, narrow, vectorised},
 };
 use crate::draw::Draw;
 
@@ -26,7 +26,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { cost: 0.01, tolerance: 0.2, passes: 25 }
+        Self { cost: 0.01, tolerance: 0.1, passes: 100 }
     }
 }
 
@@ -39,6 +39,9 @@ pub(super) struct Fitted {
     /// `[n, classes]`: what each row adds to each plane; the planes follow from these alone.
     #[cfg(test)]
     pub(super) alphas: Vec<f32>,
+    /// The square of what the column of the intercept holds.
+    #[cfg(test)]
+    pub(super) lever_square: f32,
 }
 
 impl Fitted {
@@ -49,6 +52,13 @@ impl Fitted {
 
 /// The score of a class without rows: nobody says what it looks like, so it is never the largest.
 const ABSENT: f32 = -1e6;
+
+/// The square of what the column of the intercept holds is the mean square of a row over this, 1 at least.
+///
+/// An intercept is kept small as weights are. Beside many columns a column of ones is nothing, so that an
+/// intercept would come dear and planes would lean towards rare classes. In a row of few columns that
+/// lean does no harm: on the room's sensors it helps (docs/decisions/0041-an-intercept-among-many-columns.md).
+const COLUMNS_OF_AN_INTERCEPT: f64 = 16.0;
 
 pub(super) fn fit(settings: &Settings, lesson: &Lesson<'_>) -> Result<Fitted, FitError> {
     let mut planes = Planes::new(settings, lesson);
@@ -63,14 +73,18 @@ pub(super) fn fit(settings: &Settings, lesson: &Lesson<'_>) -> Result<Fitted, Fi
         bias,
         #[cfg(test)]
         alphas: planes.alphas,
+        #[cfg(test)]
+        lever_square: planes.lever_square,
     })
 }
 
 /// The planes between each class and the rest, while they are found.
 struct Planes<'a> {
     lesson: &'a Lesson<'a>,
-    /// `|x|² + 1` and the diagonal of each row.
+    /// `|x|²`, the square of the intercept's column, and the diagonal of each row.
     curvatures: Vec<f32>,
+    /// The square of what the column of the intercept holds.
+    lever_square: f32,
     /// One over twice what a row inside the margin costs, for a row that counts 1.
     diagonal: f32,
     /// `[n, classes]`.
@@ -82,6 +96,15 @@ struct Planes<'a> {
     order: Vec<usize>,
     /// The classes that still move, with their gradients of the pass before.
     moving: Vec<Moving>,
+}
+
+/// What [`COLUMNS_OF_AN_INTERCEPT`] says, where rows have these `squares`.
+#[expect(clippy::cast_precision_loss, reason = "a count of rows in memory")]
+fn lever_square(lesson: &Lesson<'_>, squares: &[f32]) -> f32 {
+    let counted = squares.iter().enumerate();
+    let sum: f64 =
+        counted.map(|(row, &square)| f64::from(lesson.weight(row)) * f64::from(square)).sum();
+    narrow((sum / squares.len() as f64 / COLUMNS_OF_AN_INTERCEPT).max(1.0))
 }
 
 /// A class that still moves.
@@ -102,14 +125,16 @@ impl<'a> Planes<'a> {
         let (n, width) = (lesson.samples.len(), lesson.samples.width());
         let diagonal = 0.5 / settings.cost;
         let mut curvatures = vectorised(Squares { rows: lesson.samples.values(), width });
+        let lever_square = lever_square(lesson, &curvatures);
         for (row, square) in curvatures.iter_mut().enumerate() {
-            *square += 1.0 + diagonal / lesson.weight(row);
+            *square += lever_square + diagonal / lesson.weight(row);
         }
         let counts = lesson.counts();
         let moving = (0..lesson.classes).filter(|&class| 0 < counts[class]).map(Moving::new);
         Self {
             lesson,
             curvatures,
+            lever_square,
             diagonal,
             alphas: vec![0.0; n * lesson.classes],
             aside: vec![false; n * lesson.classes],
@@ -206,7 +231,7 @@ impl NullaryFnOnce for Pass<'_, '_> {
                     let step = side * (moved - alpha);
                     planes.alphas[at] = moved;
                     add_scaled(weights, step, x);
-                    planes.bias[class] += step;
+                    planes.bias[class] += planes.lever_square * step;
                 }
             }
         }
