@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use models::{Coverage, Ensemble, GoldenFault, Scratch, bundle::BundleError};
 use proto::{parse::ParseError, v1, v1::bundles_client::BundlesClient};
+use runtime::spawn::give_way;
 use store::blobs::{BlobError, Blobs};
 use tokio::time::{Instant, timeout};
 use tonic::transport::Endpoint;
@@ -242,6 +243,7 @@ fn warm(wanted: Wanted, ensemble: Arc<Ensemble>, meter: Arc<Meter>) -> Result<Se
             answer.map_err(LoadError::Mute)?;
             // The least is what it takes when nothing else gets in the way.
             micros[member] = micros[member].min(begun.elapsed().as_secs_f64() * 1e6);
+            give_way();
         }
     }
     let asking = ensemble.asking_on(wanted.subset, |it| micros[it]).map_err(|_| parts())?;
@@ -287,6 +289,7 @@ fn warm(wanted: Wanted, ensemble: Arc<Ensemble>, meter: Arc<Meter>) -> Result<Se
         let asked = crate::answer::ask(&served, row, &mut scratch, terms, None);
         let (_, Times { ended, .. }) = asked.map_err(LoadError::Mute)?;
         times.push(ended.duration_since(begun));
+        give_way();
     }
     times.sort_unstable();
     let usual = times.get(times.len() / 2).copied().unwrap_or_default();

@@ -17,6 +17,8 @@ use crate::durable;
 const DAMAGED: &str = "damaged";
 /// What one call reads, within a tenth of a millisecond or two.
 const PART_BYTES: u64 = 64 << 10;
+/// How much is digested at a time: thirty microseconds' worth.
+const PIECE_BYTES: usize = 64 << 10;
 
 /// A content-addressed folder with an upper bound on its bytes.
 ///
@@ -226,10 +228,15 @@ impl Blobs {
     }
 }
 
-/// SHA-256 of `bytes`.
+/// SHA-256 of `bytes`, in pieces between which others may have the core.
 #[must_use]
 pub fn digest(bytes: &[u8]) -> [u8; 32] {
-    Sha256::digest(bytes).into()
+    let mut digest = Sha256::new();
+    for piece in bytes.chunks(PIECE_BYTES) {
+        digest.update(piece);
+        runtime::spawn::give_way();
+    }
+    digest.finalize().into()
 }
 
 fn read_in_parts(path: &Path) -> io::Result<Vec<u8>> {
@@ -247,6 +254,15 @@ fn disk<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Blo
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_digest_in_pieces_is_that_of_the_whole() {
+        let bytes: Vec<u8> = (0..=u8::MAX).cycle().take(3 * PIECE_BYTES + 1).collect();
+        for length in [0, 1, PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, bytes.len()] {
+            let whole: [u8; 32] = Sha256::digest(&bytes[..length]).into();
+            assert_eq!(digest(&bytes[..length]), whole, "{length}");
+        }
+    }
 
     #[test]
     fn what_was_put_is_got_also_after_opening_again() {
