@@ -1,3 +1,5 @@
+//! What a connection does with calls that are answered, wait, panic, break off or are taken back.
+
 use std::{
     future::{pending, ready},
     sync::{

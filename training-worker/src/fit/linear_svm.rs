@@ -2,8 +2,8 @@
 //!
 //! Source: Hsieh et al., "A Dual Coordinate Descent Method for Large-scale Linear SVM", ICML 2008:
 //! algorithm 3 with the squared hinge loss, as in LIBLINEAR. The intercept is the weight of one more
-//! column, which holds the same value in each row. Ours: that value grows with the rows, and all classes step together, row by row, so that a row is read from memory
-//! once for all of them and not once for each.
+//! column, which holds the same value in each row. Ours: that value grows with the rows, and all classes step
+//! together, row by row, so that a row is read from memory once for all of them and not once for each.
 
 use models::member::Linear;
 
