@@ -1,8 +1,8 @@
 //! Calls of gRPC, from connections to the service that answers them, over HTTP/2 as `h2` speaks it.
 //!
-//! What usually stands between takes a task, a wake-up and four boxes for each call, which is more than
-//! most answers here take, and all that a refusal does. Here a call is tried at once, where it was read,
-//! and what is not ready then becomes a task. What was read together is answered together: one write.
+//! What usually stands between makes a task of each call, refused ones too, which wakes the task of its connection
+//! when it has something to say. Here a call is tried at once, where it was read, and what is not ready then
+//! becomes a task. What was read together is answered together: one write.
 
 mod exchange;
 mod pulse;
