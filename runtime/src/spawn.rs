@@ -173,8 +173,10 @@ mod tests {
     #[tokio::test]
     async fn work_behind_is_idle_and_nothing_else_is() {
         let before = (thread_schedule_policy(), getpriority_process(None));
-        let there = behind("behind", || thread_schedule_policy().unwrap()).await;
-        assert_eq!(there, Some(IDLE));
+        let there =
+            behind("behind", || (thread_schedule_policy().unwrap(), STEPPED_BACK.get())).await;
+        assert_eq!(there, Some((IDLE, true)));
+        assert!(!STEPPED_BACK.get(), "who has not stepped back gives no way");
         assert_eq!((thread_schedule_policy(), getpriority_process(None)), before);
     }
 

@@ -133,8 +133,8 @@ pub enum RunError {
     /// The operating system failed us.
     #[error("the serving worker cannot start")]
     System(#[from] io::Error),
-    /// The gRPC service cannot be set up or has failed.
-    #[error("the gRPC service failed")]
+    /// The gRPC service cannot be set up.
+    #[error("the gRPC service cannot be set up")]
     Grpc(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 

@@ -70,7 +70,7 @@ impl<F: Answering> Exchange<F> {
                 ready!(wait.as_mut().poll(context));
                 let late = Status::deadline_exceeded("the time that its caller gave it is over");
                 // Whoever has gone does not hear it.
-                let _gone = self.respond.send_response(headers(late.into_http()).0, true);
+                let _gone = self.respond.send_response(parted(late.into_http()).0, true);
                 return Poll::Ready(());
             }
             answered
@@ -84,7 +84,7 @@ impl<F: Answering> Exchange<F> {
                     let Poll::Ready(Ok(reply)) = Pin::new(answer).poll(context) else {
                         return self.respond.poll_reset(context).map(|_| Err(Cut::Gone));
                     };
-                    let (head, body) = headers(reply);
+                    let (head, body) = parted(reply);
                     let end = body.is_end_stream();
                     let stream = self.respond.send_response(head, end)?;
                     if end {
@@ -146,7 +146,7 @@ fn poll_send(
 }
 
 /// The head of a reply and its body.
-fn headers(reply: http::Response<Body>) -> (http::Response<()>, Body) {
+fn parted(reply: http::Response<Body>) -> (http::Response<()>, Body) {
     let (head, body) = reply.into_parts();
     (http::Response::from_parts(head, ()), body)
 }
