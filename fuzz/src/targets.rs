@@ -199,7 +199,7 @@ const BUNDLE_WORDS: &[&[u8]] = &[
 ];
 
 fn bundle_seeds() -> Vec<Vec<u8>> {
-    const GOLDEN: [&[u8]; 22] = [
+    const GOLDEN: [&[u8]; 24] = [
         include_bytes!("../../models/golden/v1-boosted.bundle"),
         include_bytes!("../../models/golden/v1-forest.bundle"),
         include_bytes!("../../models/golden/v1-gated.bundle"),
@@ -222,6 +222,8 @@ fn bundle_seeds() -> Vec<Vec<u8>> {
         include_bytes!("../../models/golden/v5-rbf-svm.bundle"),
         include_bytes!("../../models/golden/v5-soft.bundle"),
         include_bytes!("../../models/golden/v5-whole.bundle"),
+        include_bytes!("../../models/golden/v6-half.bundle"),
+        include_bytes!("../../models/golden/v6-whole.bundle"),
     ];
     let fits = |it: &&[u8]| it.len() <= crate::INPUT_BYTES_MAX;
     GOLDEN.iter().copied().filter(fits).map(<[u8]>::to_vec).collect()

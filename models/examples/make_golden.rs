@@ -41,9 +41,12 @@ fn main() -> ExitCode {
         ("rbf-svm", synthetic::short(alone.clone())),
         ("compact", synthetic::short(synthetic::compacted(alone))),
         ("soft", synthetic::short(seven(soft.clone()))),
+        ("half", synthetic::halved(synthetic::ensemble(&[Family::Mlp], SHAPE, false, 23))),
         (
             "whole",
-            synthetic::with_sets(golden(synthetic::short(synthetic::compacted(seven(soft))))),
+            synthetic::with_sets(golden(synthetic::halved(synthetic::short(
+                synthetic::compacted(seven(soft)),
+            )))),
         ),
     ];
     for (name, ensemble) in files {

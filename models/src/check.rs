@@ -1,6 +1,9 @@
 //! What is asked of every array before it is believed.
 
-use crate::member::ModelError;
+use crate::{
+    member::ModelError,
+    precision::{Precision, is_half},
+};
 
 /// `values` has `expected` values.
 pub(crate) fn length<T>(
@@ -35,6 +38,18 @@ pub(crate) fn finite(what: &'static str, values: &[f32]) -> Result<(), ModelErro
         return Ok(());
     }
     Err(ModelError::NotFinite { what })
+}
+
+/// All `values` are of this precision.
+pub(crate) fn precise(
+    what: &'static str,
+    values: &[f32],
+    precision: Precision,
+) -> Result<(), ModelError> {
+    if precision == Precision::Single || values.iter().copied().all(is_half) {
+        return Ok(());
+    }
+    Err(ModelError::NotHalf { what })
 }
 
 /// `value` is finite and above zero.

@@ -17,16 +17,44 @@ use pulp::{Arch, Simd, WithSimd};
 pub const LANES: usize = 32;
 /// The same for what is left over.
 const SHORT: usize = 8;
+/// Narrow rows side by side.
+const ROWS: usize = 8;
 
-/// Σ over `i` of `term(a[i], b[i])`; the shorter slice ends it. `term(0, 0)` must be 0.
-///
-/// Every index below is known when this is compiled, or the lanes would live in memory.
+/// One side of many sums, in whole registers, and what is left over in one that is filled up with zeros.
+struct Side<'a> {
+    long: &'a [[f32; LANES]],
+    short: &'a [[f32; SHORT]],
+    rest: [f32; SHORT],
+    /// How many values `rest` has.
+    left: usize,
+}
+
+impl<'a> Side<'a> {
+    #[inline(always)]
+    fn of(values: &'a [f32]) -> Self {
+        let (long, rest) = values.as_chunks();
+        let (short, rest) = rest.as_chunks();
+        Self { long, short, rest: filled_up(rest), left: rest.len() }
+    }
+}
+
+/// As many `values` as there are, and zeros.
 #[inline(always)]
-fn sum_of(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
+fn filled_up(values: &[f32]) -> [f32; SHORT] {
+    std::array::from_fn(|lane| values.get(lane).copied().unwrap_or(0.0))
+}
+
+/// Σ over `i` of `term(a[i], b[i])`; `a` may be longer than `b`, as a row is with those behind it. `term(0, 0)`
+/// must be 0.
+///
+/// Every index below is known when this is compiled, or the lanes would live in memory. What is left over is read
+/// together with what lies behind it, which then counts as zero: copying it by itself became calls of the system's
+/// library, which took longer than a whole row of a few sensors.
+#[inline(always)]
+fn sum_of(a: &[f32], b: &Side<'_>, term: impl Fn(f32, f32) -> f32) -> f32 {
     let mut lanes = [0.0_f32; LANES];
-    let (a, a_rest) = a.as_chunks::<LANES>();
-    let (b, b_rest) = b.as_chunks::<LANES>();
-    for (a, b) in a.iter().zip(b) {
+    let (long, a) = a.split_at(b.long.len() * LANES);
+    for (a, b) in long.as_chunks::<LANES>().0.iter().zip(b.long) {
         for lane in 0..LANES {
             lanes[lane] += term(a[lane], b[lane]);
         }
@@ -36,27 +64,30 @@ fn sum_of(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
         let (low, high) = (lanes[lane] + lanes[lane + 16], lanes[lane + 8] + lanes[lane + 24]);
         eight[lane] = low + high;
     }
-    let (a_short, a_rest) = a_rest.as_chunks::<SHORT>();
-    let (b_short, b_rest) = b_rest.as_chunks::<SHORT>();
-    for (a, b) in a_short.iter().zip(b_short) {
+    let (short, a) = a.split_at(b.short.len() * SHORT);
+    for (a, b) in short.as_chunks::<SHORT>().0.iter().zip(b.short) {
         for lane in 0..SHORT {
             eight[lane] += term(a[lane], b[lane]);
         }
     }
-    if !a_rest.is_empty() {
-        let (mut a, mut b) = ([0.0_f32; SHORT], [0.0_f32; SHORT]);
-        for (padded, &value) in a.iter_mut().zip(a_rest) {
-            *padded = value;
-        }
-        for (padded, &value) in b.iter_mut().zip(b_rest) {
-            *padded = value;
-        }
+    if 0 < b.left {
+        let a = match a.first_chunk::<SHORT>() {
+            Some(a) => std::array::from_fn(|lane| if lane < b.left { a[lane] } else { 0.0 }),
+            None => filled_up(&a[..b.left]),
+        };
         for lane in 0..SHORT {
-            eight[lane] += term(a[lane], b[lane]);
+            eight[lane] += term(a[lane], b.rest[lane]);
         }
     }
     let four: [f32; 4] = std::array::from_fn(|lane| eight[lane] + eight[lane + 4]);
     (four[0] + four[2]) + (four[1] + four[3])
+}
+
+/// The beginnings of the rows of `rows`, each with all that lies behind it.
+#[inline(always)]
+fn beginnings(rows: &[f32], width: usize) -> impl Iterator<Item = &[f32]> {
+    let whole = rows.len() - rows.len() % width;
+    (0..whole).step_by(width).map(|at| &rows[at..])
 }
 
 /// `row · x` of each row, in order.
@@ -127,10 +158,59 @@ impl<T: Fn(f32, f32) -> f32, F: FnMut(f32)> WithSimd for EachRow<'_, T, F> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, _: S) {
-        for row in self.rows.chunks_exact(self.x.len()) {
-            (self.then)(sum_of(row, self.x, &self.term));
+        // The lengths that leave most of a register empty.
+        match self.x.len() {
+            1 => self.narrow::<1>(),
+            2 => self.narrow::<2>(),
+            3 => self.narrow::<3>(),
+            4 => self.narrow::<4>(),
+            5 => self.narrow::<5>(),
+            6 => self.narrow::<6>(),
+            7 => self.narrow::<7>(),
+            width => {
+                let x = Side::of(self.x);
+                for row in beginnings(self.rows, width) {
+                    (self.then)(sum_of(row, &x, &self.term));
+                }
+            }
         }
     }
+}
+
+impl<T: Fn(f32, f32) -> f32, F: FnMut(f32)> EachRow<'_, T, F> {
+    /// Rows of fewer than [`SHORT`] values: several side by side, each in the order of [`sum_of`].
+    #[inline(always)]
+    fn narrow<const WIDTH: usize>(mut self) {
+        let Some(x) = self.x.first_chunk::<WIDTH>() else { return };
+        let (rows, _) = self.rows.as_chunks::<WIDTH>();
+        let (blocks, rest) = rows.as_chunks::<ROWS>();
+        for block in blocks {
+            let sums: [f32; ROWS] =
+                std::array::from_fn(|row| sum_of_narrow(&block[row], x, &self.term));
+            sums.into_iter().for_each(&mut self.then);
+        }
+        for row in rest {
+            (self.then)(sum_of_narrow(row, x, &self.term));
+        }
+    }
+}
+
+/// What [`sum_of`] says of fewer than [`SHORT`] values: sums with lanes that hold nothing are left out, which
+/// changes no bit, since no lane holds -0.
+#[inline(always)]
+fn sum_of_narrow<const WIDTH: usize>(
+    a: &[f32; WIDTH],
+    b: &[f32; WIDTH],
+    term: impl Fn(f32, f32) -> f32,
+) -> f32 {
+    let eight: [f32; WIDTH] = std::array::from_fn(|lane| 0.0 + term(a[lane], b[lane]));
+    let four = |lane: usize| {
+        if lane + 4 < WIDTH { eight[lane] + eight[lane + 4] } else { eight[lane] }
+    };
+    let two = |lane: usize| {
+        if lane + 2 < WIDTH { four(lane) + four(lane + 2) } else { four(lane) }
+    };
+    if 1 < WIDTH { two(0) + two(1) } else { two(0) }
 }
 
 struct EachPair<'a, F> {
@@ -144,11 +224,16 @@ impl<F: FnMut(usize, f32)> WithSimd for EachPair<'_, F> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(mut self, _: S) {
-        for row in self.rows.chunks_exact(self.width) {
-            for (sample, x) in self.xs.chunks_exact(self.width).enumerate() {
-                (self.then)(sample, sum_of(row, x, square_of_difference));
-            }
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        // The square of a difference has the same bits from either side: the samples are rows to the row.
+        for x in self.rows.chunks_exact(self.width) {
+            let mut samples = 0..;
+            let then = |distance| {
+                if let Some(sample) = samples.next() {
+                    (self.then)(sample, distance);
+                }
+            };
+            EachRow { rows: self.xs, x, term: square_of_difference, then }.with_simd(simd);
         }
     }
 }
@@ -216,6 +301,59 @@ mod tests {
 
     use super::*;
 
+    /// The order of the sums, in plain words; the shorter slice ends it.
+    fn in_order(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
+        let count = a.len().min(b.len());
+        let long = count / LANES * LANES;
+        let mut lanes = [0.0_f32; LANES];
+        for at in 0..long {
+            lanes[at % LANES] += term(a[at], b[at]);
+        }
+        let mut eight: [f32; SHORT] = std::array::from_fn(|lane| {
+            (lanes[lane] + lanes[lane + 16]) + (lanes[lane + 8] + lanes[lane + 24])
+        });
+        for at in long..count.next_multiple_of(SHORT) {
+            let of = |values: &[f32]| if at < count { values[at] } else { 0.0 };
+            eight[at % SHORT] += term(of(a), of(b));
+        }
+        let four: [f32; 4] = std::array::from_fn(|lane| eight[lane] + eight[lane + 4]);
+        (four[0] + four[2]) + (four[1] + four[3])
+    }
+
+    #[test]
+    fn a_row_says_the_same_wherever_it_lies() {
+        for width in 1..=2 * LANES + SHORT {
+            // Among them 0 and, as a product, -0.
+            let value = |at: usize| (at * 37 % 13) as f32 - 6.0;
+            let x: Vec<f32> = (0..width).map(|at| value(at + 5)).collect();
+            let row: Vec<f32> = (0..width).map(value).collect();
+            // What lies behind it must not be heard, whatever it is.
+            let odd = [f32::NAN, f32::INFINITY, f32::MAX, -0.0];
+            let between: Vec<f32> = (0..width).map(|at| odd[at % odd.len()]).collect();
+            let rows = [&*row, &*between, &*row, &*row].concat().repeat(ROWS);
+            let rows = &rows[..rows.len() - width];
+            let (product, distance) =
+                (in_order(&row, &x, |a, b| a * b), in_order(&row, &x, square_of_difference));
+            let check = |found: &[f32], expected: f32| {
+                assert_eq!(found.len(), 4 * ROWS - 1, "width {width}");
+                for at in (0..found.len()).filter(|at| at % 4 != 1) {
+                    assert_eq!(found[at].to_bits(), expected.to_bits(), "width {width}, row {at}");
+                }
+            };
+            let mut found = Vec::new();
+            products(rows, &x, |sum| found.push(sum));
+            check(&found, product);
+            found.clear();
+            squared_distances(rows, &x, |sum| found.push(sum));
+            check(&found, distance);
+            let mut of = [Vec::new(), Vec::new()];
+            let samples = [&*x, &*row].concat();
+            squared_distances_of_many(rows, &samples, width, |sample, sum| of[sample].push(sum));
+            check(&of[0], distance);
+            check(&of[1], 0.0);
+        }
+    }
+
     #[test]
     fn the_exponential_is_within_two_units_of_the_last_place() {
         let mut x = 0.0_f32;
@@ -241,11 +379,11 @@ mod tests {
             let pairs = || pairs.iter().map(|&(a, b)| (f64::from(a), f64::from(b)));
             let exact: f64 = pairs().map(|(a, b)| a * b).sum();
             let size: f64 = pairs().map(|(a, b)| (a * b).abs()).sum();
-            let narrow = sum_of(&a, &b, |a, b| a * b);
+            let narrow = in_order(&a, &b, |a, b| a * b);
             prop_assert!((f64::from(narrow) - exact).abs() <= 1e-5 * size);
             products(&a, &b, |wide| assert_eq!(wide.to_bits(), narrow.to_bits()));
             let exact: f64 = pairs().map(|(a, b)| (a - b) * (a - b)).sum();
-            let narrow = sum_of(&a, &b, square_of_difference);
+            let narrow = in_order(&a, &b, square_of_difference);
             prop_assert!((f64::from(narrow) - exact).abs() <= 1e-5 * exact);
             squared_distances(&a, &b, |wide| assert_eq!(wide.to_bits(), narrow.to_bits()));
             squared_distances_of_many(&a, &b, b.len(), |sample, wide| {

@@ -1,8 +1,8 @@
 //! One trained model of an ensemble, lowered to plain arrays.
 
 use crate::{
-    features::Features, preparation::Preparation, rows::Rows, schema::ClassId, softness::Scale,
-    vote::first_largest, work::Work,
+    features::Features, precision::Precision, preparation::Preparation, rows::Rows,
+    schema::ClassId, softness::Scale, vote::first_largest, work::Work,
 };
 
 pub mod boosted;
@@ -237,7 +237,7 @@ impl Model {
         work + Work { calls: 1, ..Work::default() }
     }
 
-    /// Bytes of all arrays.
+    /// Bytes of all arrays as they lie in memory.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         let trees = |trees: &Trees| {
@@ -264,7 +264,25 @@ impl Model {
         }
     }
 
-    /// The model with a byte for each value of its rows, if it is made of rows that are not so yet.
+    /// Bytes of all arrays as a bundle has them.
+    #[must_use]
+    pub fn shipped_bytes(&self) -> u64 {
+        let halved = match self {
+            Self::Mlp(mlp) if mlp.precision == Precision::Half => {
+                mlp.layers.iter().map(|layer| bytes_of(&layer.weights)).sum()
+            }
+            Self::Knn(_)
+            | Self::Linear(_)
+            | Self::Forest(_)
+            | Self::RbfSvm(_)
+            | Self::Mlp(_)
+            | Self::Boosted(_) => 0,
+        };
+        self.bytes() - halved / 2
+    }
+
+    /// The model in its smaller form, if it has one that it does not have yet: a byte for each value of the
+    /// rows that it is made of, half precision for what a network's layers weigh.
     #[must_use]
     pub fn compacted(&self) -> Option<Self> {
         match self {
@@ -282,17 +300,19 @@ impl Model {
                     ..*model
                 }))
             }
-            Self::Linear(_) | Self::Forest(_) | Self::Mlp(_) | Self::Boosted(_) => None,
+            Self::Mlp(model) => Some(Self::Mlp(model.halved()?)),
+            Self::Linear(_) | Self::Forest(_) | Self::Boosted(_) => None,
         }
     }
 
-    /// Whether rows of it have a byte for each value.
+    /// Whether it has its smaller form.
     #[must_use]
     pub fn is_compact(&self) -> bool {
         match self {
             Self::Knn(model) => matches!(model.rows, Rows::Compact(_)),
             Self::RbfSvm(model) => matches!(model.vectors, Rows::Compact(_)),
-            Self::Linear(_) | Self::Forest(_) | Self::Mlp(_) | Self::Boosted(_) => false,
+            Self::Mlp(model) => model.precision == Precision::Half,
+            Self::Linear(_) | Self::Forest(_) | Self::Boosted(_) => false,
         }
     }
 
@@ -400,6 +420,12 @@ pub enum ModelError {
     /// NaN or an infinity.
     #[error("{what} holds a value that is not finite")]
     NotFinite {
+        /// The array.
+        what: &'static str,
+    },
+    /// More than half precision where half is said.
+    #[error("{what} holds a value that half precision does not have")]
+    NotHalf {
         /// The array.
         what: &'static str,
     },

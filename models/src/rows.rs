@@ -111,7 +111,7 @@ impl Rows {
     }
 
     /// `|row - x|²` of those rows that are nearer than the last answer of `then`, with their numbers,
-    /// in order; exact rows all come.
+    /// in order; while that is infinite, exact rows all come, as far as they may be.
     pub(crate) fn nearer(
         &self,
         x: &[f32],
@@ -120,9 +120,11 @@ impl Rows {
     ) {
         match self {
             Self::Exact(rows) => {
-                let mut row = 0;
+                let (mut row, mut limit) = (0, f32::INFINITY);
                 squared_distances(rows, x, |distance| {
-                    then(row, distance);
+                    if distance < limit || limit == f32::INFINITY {
+                        limit = then(row, distance);
+                    }
                     row += 1;
                 });
             }
@@ -214,6 +216,20 @@ mod tests {
         assert!(far.compacted(2).unwrap().check("rows", 1, 2).is_ok());
     }
 
+    #[test]
+    fn rows_too_far_to_be_told_apart_come_while_places_are_free() {
+        let mut known = vec![];
+        Rows::Exact(vec![f32::MAX, -1.0, f32::MAX, 3.0, 2.0]).nearer(
+            &[0.0],
+            &mut vec![],
+            |row, _| {
+                known.push(row);
+                if known.len() < 4 { f32::INFINITY } else { 4.5 }
+            },
+        );
+        assert_eq!(known, [0, 1, 2, 3, 4]);
+    }
+
     proptest! {
         #[test]
         fn a_compact_distance_is_off_by_less_than_two_steps(
@@ -243,20 +259,24 @@ mod tests {
             width in 1_usize..=37,
         ) {
             let (rows, x) = (rows[..40 * width].to_vec(), &x[..width]);
-            let compact = Rows::Exact(rows).compacted(width).unwrap();
-            let mut all = vec![];
-            compact.distances(x, &mut vec![], |distance| all.push(distance));
-            let mut nearest = (f32::INFINITY, 0);
-            compact.nearer(x, &mut vec![], |row, distance| {
-                assert_eq!(distance.to_bits(), all[row].to_bits());
-                if distance < nearest.0 {
-                    nearest = (distance, row);
-                }
-                nearest.0
-            });
-            let least = all.iter().copied().fold(f32::INFINITY, f32::min);
-            prop_assert_eq!(nearest.0.to_bits(), least.to_bits());
-            prop_assert_eq!(all.iter().position(|&it| it == least), Some(nearest.1));
+            let exact = Rows::Exact(rows);
+            for rows in [exact.compacted(width).unwrap(), exact] {
+                let mut all = vec![];
+                rows.distances(x, &mut vec![], |distance| all.push(distance));
+                let mut nearest = (f32::INFINITY, 0);
+                rows.nearer(x, &mut vec![], |row, distance| {
+                    assert_eq!(distance.to_bits(), all[row].to_bits());
+                    let exact = matches!(rows, Rows::Exact(_));
+                    assert!(!exact || row == 0 || distance < nearest.0, "it is no nearer");
+                    if distance < nearest.0 {
+                        nearest = (distance, row);
+                    }
+                    nearest.0
+                });
+                let least = all.iter().copied().fold(f32::INFINITY, f32::min);
+                prop_assert_eq!(nearest.0.to_bits(), least.to_bits());
+                prop_assert_eq!(all.iter().position(|&it| it == least), Some(nearest.1));
+            }
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::{
         Boosted, Dense, Family, Forest, Knn, Linear, Member, Mlp, Model, RbfSvm, Trees, Verdict,
         tree::LEAF,
     },
+    precision::Precision,
     preparation::{Preparation, Step},
     rows::Rows,
     schema::{ClassId, Schema},
@@ -134,7 +135,8 @@ pub fn model(family: Family, shape: Shape, numbers: &mut Numbers) -> Model {
                 weights: numbers.take(inputs * outputs),
                 bias: numbers.take(outputs),
             };
-            Model::Mlp(Mlp { width, layers: vec![layer(width, hidden), layer(hidden, classes)] })
+            let layers = vec![layer(width, hidden), layer(hidden, classes)];
+            Model::Mlp(Mlp { width, layers, precision: Precision::Single })
         }
     }
 }
@@ -200,15 +202,26 @@ pub fn ensemble(families: &[Family], shape: Shape, gated: bool, seed: u64) -> En
 }
 
 /// `ensemble` with a byte for each value of rows that members are made of.
+#[must_use]
+pub fn compacted(ensemble: Ensemble) -> Ensemble {
+    smaller(ensemble, |model| matches!(model, Model::Knn(_) | Model::RbfSvm(_)))
+}
+
+/// `ensemble` with networks in half precision.
+#[must_use]
+pub fn halved(ensemble: Ensemble) -> Ensemble {
+    smaller(ensemble, |model| matches!(model, Model::Mlp(_)))
+}
+
+/// `ensemble` with those members in their smaller form.
 ///
 /// # Panics
 ///
 /// Never: what is compact holds as well.
-#[must_use]
-pub fn compacted(ensemble: Ensemble) -> Ensemble {
+fn smaller(ensemble: Ensemble, these: impl Fn(&Model) -> bool) -> Ensemble {
     let mut parts = ensemble.into_parts();
     for Weighted { member, .. } in &mut parts.members {
-        if let Some(model) = member.model.compacted() {
+        if let Some(model) = member.model.compacted().filter(&these) {
             member.model = model;
         }
     }

@@ -35,6 +35,11 @@ fn short() -> Ensemble {
     synthetic::short(golden())
 }
 
+/// With everything that version 6 has.
+fn half() -> Ensemble {
+    synthetic::halved(short())
+}
+
 fn tiny() -> Ensemble {
     let shape = Shape { width: 1, classes: 2, ..Shape::SMALL };
     synthetic::ensemble(&[Family::Ridge], shape, false, 7)
@@ -73,7 +78,19 @@ fn bodies(bytes: &[u8]) -> (&[u8], &[u8]) {
 fn reads_back_what_it_wrote_and_writes_it_alike() {
     let compact_and_plain = synthetic::compacted(full());
     let sets_alone = synthetic::with_sets(full());
-    let all = [full(), tiny(), soft(), compact(), compact_and_plain, golden(), sets_alone, short()];
+    let half_and_plain = synthetic::halved(full());
+    let all = [
+        full(),
+        tiny(),
+        soft(),
+        compact(),
+        compact_and_plain,
+        golden(),
+        sets_alone,
+        short(),
+        half(),
+        half_and_plain,
+    ];
     for ensemble in all {
         let bytes = bundle::encode(&ensemble);
         let read = bundle::decode(&bytes).unwrap();
@@ -120,7 +137,7 @@ fn each_way_of_being_wrong_has_its_name() {
 
     let wrong = |bytes: &[u8]| bundle::decode(bytes).unwrap_err();
     assert!(matches!(wrong(&changed(0, b"PK")), BundleError::Format { found: [b'P', b'K', _, _] }));
-    assert!(matches!(wrong(&changed(4, &[6])), BundleError::Version { found: 6 }));
+    assert!(matches!(wrong(&changed(4, &[7])), BundleError::Version { found: 7 }));
     assert!(matches!(wrong(&changed(4, &[0])), BundleError::Version { found: 0 }));
     let newer = |manifest: &[u8], voting: &[u8]| {
         let mut bytes = sealed(schema, &[manifest, voting].concat(), arrays);
@@ -128,7 +145,9 @@ fn each_way_of_being_wrong_has_its_name() {
         wrong(&bytes)
     };
     // What knows no compact form must not say that it does, nor the other way round; and so on.
-    for (ensemble, version) in [(soft(), 3), (compact(), 2), (golden(), 5), (short(), 4)] {
+    for (ensemble, version) in
+        [(soft(), 3), (compact(), 2), (golden(), 5), (short(), 4), (short(), 6), (half(), 5)]
+    {
         let mut bytes = bundle::encode(&ensemble);
         let needed = u32::from(bytes[4]);
         bytes[4] = version;

@@ -64,7 +64,7 @@ fn golden_bundles_have_every_form() {
     }
     assert_eq!(families.len(), Family::ALL.len());
     assert_eq!(steps.len(), 3);
-    assert_eq!(compact.into_iter().collect::<Vec<_>>(), [Family::Knn, Family::RbfSvm]);
+    assert_eq!(compact.into_iter().collect::<Vec<_>>(), [Family::Knn, Family::RbfSvm, Family::Mlp]);
     for compact in [false, true] {
         for rule in ["hard", "soft"] {
             assert!(verdicts.contains(&(true, compact, rule)), "{verdicts:?}");

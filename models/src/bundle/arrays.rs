@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use safetensors::{Dtype, SafeTensors, View};
 
 use super::BundleError;
+use crate::precision::{self, Precision};
 
 /// What is wrong with an array.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +37,8 @@ pub enum ArrayFault {
 #[derive(Clone, Copy)]
 pub(super) enum Values<'a> {
     F32(&'a [f32]),
+    /// Numbers that half precision has.
+    F16(&'a [f32]),
     U64(&'a [u64]),
     U32(&'a [u32]),
     U16(&'a [u16]),
@@ -53,10 +56,20 @@ struct Array<'a> {
     values: Values<'a>,
 }
 
+impl<'a> Values<'a> {
+    /// Numbers of this precision.
+    pub(super) fn floats(values: &'a [f32], precision: Precision) -> Self {
+        match precision {
+            Precision::Single => Self::F32(values),
+            Precision::Half => Self::F16(values),
+        }
+    }
+}
+
 impl<'a> Writer<'a> {
     pub(super) fn put(&mut self, name: String, values: Values<'a>) {
         let len = match values {
-            Values::F32(values) => values.len(),
+            Values::F32(values) | Values::F16(values) => values.len(),
             Values::U64(values) => values.len(),
             Values::U32(values) => values.len(),
             Values::U16(values) => values.len(),
@@ -76,6 +89,7 @@ impl View for Array<'_> {
     fn dtype(&self) -> Dtype {
         match self.values {
             Values::F32(_) => Dtype::F32,
+            Values::F16(_) => Dtype::F16,
             Values::U64(_) => Dtype::U64,
             Values::U32(_) => Dtype::U32,
             Values::U16(_) => Dtype::U16,
@@ -90,6 +104,7 @@ impl View for Array<'_> {
     fn data(&self) -> Cow<'_, [u8]> {
         Cow::Owned(match self.values {
             Values::F32(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            Values::F16(values) => precision::to_bytes(values),
             Values::U64(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
             Values::U32(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
             Values::U16(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
@@ -100,6 +115,7 @@ impl View for Array<'_> {
     fn data_len(&self) -> usize {
         match self.values {
             Values::F32(values) => size_of_val(values),
+            Values::F16(values) => size_of_val(values) / 2,
             Values::U64(values) => size_of_val(values),
             Values::U32(values) => size_of_val(values),
             Values::U16(values) => size_of_val(values),
@@ -123,6 +139,18 @@ impl<'a> Reader<'a> {
     pub(super) fn f32(&mut self, name: &str) -> Result<Vec<f32>, BundleError> {
         let (numbers, _) = self.take(name, Dtype::F32)?.as_chunks();
         Ok(numbers.iter().copied().map(f32::from_le_bytes).collect())
+    }
+
+    /// Numbers of either precision.
+    pub(super) fn floats(
+        &mut self,
+        name: &str,
+        precision: Precision,
+    ) -> Result<Vec<f32>, BundleError> {
+        match precision {
+            Precision::Single => self.f32(name),
+            Precision::Half => Ok(precision::from_bytes(self.take(name, Dtype::F16)?)),
+        }
     }
 
     pub(super) fn u64(&mut self, name: &str) -> Result<Vec<u64>, BundleError> {

@@ -4,7 +4,7 @@
 //! Postcard writes fields in their order and enums by position: nothing here may be reordered or
 //! removed while bundles of version 1 are to be read; version 2 is the same and more behind it, and
 //! version 3 knows compact forms, which stand after all others. Version 4 has golden rows behind it, and
-//! version 5 knows RBF SVMs of another verdict.
+//! version 5 knows RBF SVMs of another verdict, and version 6 numbers of half precision.
 
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +19,7 @@ use crate::{
     member::{
         Boosted, Dense, Family, Forest, Knn, Linear, Member, Mlp, Model, RbfSvm, Trees, Verdict,
     },
+    precision::Precision,
     preparation::{Preparation, Step},
     rows::{Compact, Rows},
     schema::{ClassId, Schema},
@@ -74,6 +75,7 @@ enum Form {
     CompactRbfSvm { gamma: f32, width: u32, low: f32, step: f32 },
     ShortfallRbfSvm { gamma: f32, width: u32 },
     CompactShortfallRbfSvm { gamma: f32, width: u32, low: f32, step: f32 },
+    HalfMlp { width: u32, layers: u32 },
 }
 
 impl Manifest {
@@ -208,12 +210,17 @@ fn put_member<'a>(member: &'a Member, at: &str, arrays: &mut Writer<'a>) -> Memb
                 }
             }
         }
-        Model::Mlp(Mlp { width, layers }) => {
+        Model::Mlp(Mlp { width, layers, precision }) => {
             for (layer, Dense { weights, bias }) in layers.iter().enumerate() {
-                arrays.put(format!("{at}.l{layer}.weights"), Values::F32(weights));
+                let weights = Values::floats(weights, *precision);
+                arrays.put(format!("{at}.l{layer}.weights"), weights);
                 arrays.put(format!("{at}.l{layer}.bias"), Values::F32(bias));
             }
-            Form::Mlp { width: short(*width), layers: short(layers.len()) }
+            let (width, layers) = (short(*width), short(layers.len()));
+            match precision {
+                Precision::Single => Form::Mlp { width, layers },
+                Precision::Half => Form::HalfMlp { width, layers },
+            }
         }
         Model::Boosted(Boosted { trees, base, leaves }) => {
             put_trees(trees, at, arrays);
@@ -265,17 +272,8 @@ fn take_member(
             let vectors = compact_vectors(low, step, at, arrays)?;
             take_rbf_svm(gamma, width, (vectors, Verdict::Shortfall), at, arrays)?
         }
-        Form::Mlp { width, layers } => {
-            // Each layer has arrays of its own, so a false count ends at the first missing one.
-            let layers = (0..layers).map(|layer| {
-                Ok(Dense {
-                    weights: arrays.f32(&format!("{at}.l{layer}.weights"))?,
-                    bias: arrays.f32(&format!("{at}.l{layer}.bias"))?,
-                })
-            });
-            let layers = layers.collect::<Result<_, BundleError>>()?;
-            Model::Mlp(Mlp { width: long(width), layers })
-        }
+        Form::Mlp { width, layers } => take_mlp(width, layers, Precision::Single, at, arrays)?,
+        Form::HalfMlp { width, layers } => take_mlp(width, layers, Precision::Half, at, arrays)?,
         Form::Boosted => Model::Boosted(Boosted {
             trees: take_trees(at, arrays)?,
             base: arrays.f32(&format!("{at}.base"))?,
@@ -340,6 +338,24 @@ fn take_rbf_svm(
         bias: arrays.f32(&format!("{at}.bias"))?,
         verdict,
     }))
+}
+
+fn take_mlp(
+    width: u32,
+    layers: u32,
+    precision: Precision,
+    at: &str,
+    arrays: &mut Reader<'_>,
+) -> Result<Model, BundleError> {
+    // Each layer has arrays of its own, so a false count ends at the first missing one.
+    let layers = (0..layers).map(|layer| {
+        Ok(Dense {
+            weights: arrays.floats(&format!("{at}.l{layer}.weights"), precision)?,
+            bias: arrays.f32(&format!("{at}.l{layer}.bias"))?,
+        })
+    });
+    let layers = layers.collect::<Result<_, BundleError>>()?;
+    Ok(Model::Mlp(Mlp { width: long(width), layers, precision }))
 }
 
 fn put_trees<'a>(trees: &'a Trees, at: &str, arrays: &mut Writer<'a>) {

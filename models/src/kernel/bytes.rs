@@ -164,9 +164,21 @@ struct EachRow<'a, F> {
 impl<F: FnMut(u32)> OfBytes for EachRow<'_, F> {
     #[inline(always)]
     fn run(mut self, squares: impl Squares) {
+        if by_width(self.x.len(), &mut self) {
+            return;
+        }
         for row in self.rows.chunks_exact(self.x.len()) {
             (self.then)(squares.sum(row, self.x));
         }
+    }
+}
+
+impl<F: FnMut(u32)> OfWidth for EachRow<'_, F> {
+    #[inline(always)]
+    fn run<const WIDTH: usize>(&mut self) {
+        each_block::<WIDTH>(self.rows, self.x, |_, sums| {
+            sums.iter().for_each(|&sum| (self.then)(sum));
+        });
     }
 }
 
@@ -179,21 +191,8 @@ struct EachNearRow<'a, F> {
 impl<F: FnMut(usize, u32) -> u32> OfBytes for EachNearRow<'_, F> {
     #[inline(always)]
     fn run(mut self, squares: impl Squares) {
-        // Of a width that is known when this is compiled, several rows are compared side by side.
-        match self.x.len() {
-            1 => return self.narrow::<1>(),
-            2 => return self.narrow::<2>(),
-            3 => return self.narrow::<3>(),
-            4 => return self.narrow::<4>(),
-            5 => return self.narrow::<5>(),
-            6 => return self.narrow::<6>(),
-            7 => return self.narrow::<7>(),
-            8 => return self.narrow::<8>(),
-            9 => return self.narrow::<9>(),
-            10 => return self.narrow::<10>(),
-            11 => return self.narrow::<11>(),
-            12 => return self.narrow::<12>(),
-            _ => {}
+        if by_width(self.x.len(), &mut self) {
+            return;
         }
         let width = self.x.len();
         let mut limit = u32::MAX;
@@ -228,36 +227,69 @@ impl<F: FnMut(usize, u32) -> u32> OfBytes for EachNearRow<'_, F> {
     }
 }
 
+impl<F: FnMut(usize, u32) -> u32> OfWidth for EachNearRow<'_, F> {
+    #[inline(always)]
+    fn run<const WIDTH: usize>(&mut self) {
+        let mut limit = u32::MAX;
+        each_block::<WIDTH>(self.rows, self.x, |before, sums| {
+            // Most blocks have nobody who is near.
+            if sums.iter().all(|&sum| limit <= sum) {
+                return;
+            }
+            for (row, &sum) in sums.iter().enumerate() {
+                if sum < limit {
+                    limit = (self.then)(before + row, sum);
+                }
+            }
+        });
+    }
+}
+
+/// What is done with rows of a width that is known when this is compiled.
+trait OfWidth {
+    fn run<const WIDTH: usize>(&mut self);
+}
+
+/// Runs `kernel` for rows of `width` bytes, unless they are too wide to be compared side by side.
+#[inline(always)]
+fn by_width(width: usize, kernel: &mut impl OfWidth) -> bool {
+    match width {
+        1 => kernel.run::<1>(),
+        2 => kernel.run::<2>(),
+        3 => kernel.run::<3>(),
+        4 => kernel.run::<4>(),
+        5 => kernel.run::<5>(),
+        6 => kernel.run::<6>(),
+        7 => kernel.run::<7>(),
+        8 => kernel.run::<8>(),
+        9 => kernel.run::<9>(),
+        10 => kernel.run::<10>(),
+        11 => kernel.run::<11>(),
+        12 => kernel.run::<12>(),
+        _ => return false,
+    }
+    true
+}
+
 /// Narrow rows that are compared side by side.
 const ROWS: usize = 32;
 
-impl<F: FnMut(usize, u32) -> u32> EachNearRow<'_, F> {
-    /// The same for rows of `WIDTH` values, which is the length of `x`.
-    #[inline(always)]
-    fn narrow<const WIDTH: usize>(&mut self) {
-        let mut x = [0_u8; WIDTH];
-        x.copy_from_slice(self.x);
-        let (rows, _) = self.rows.as_chunks::<WIDTH>();
-        let mut limit = u32::MAX;
-        let mut sums = [0_u32; ROWS];
-        for (block, rows) in rows.chunks(ROWS).enumerate() {
-            for (sum, row) in sums.iter_mut().zip(rows) {
-                *sum = 0;
-                for at in 0..WIDTH {
-                    let difference = u32::from(row[at].abs_diff(x[at]));
-                    *sum += difference * difference;
-                }
-            }
-            // Most blocks have nobody who is near.
-            if sums[..rows.len()].iter().all(|&sum| limit <= sum) {
-                continue;
-            }
-            for (row, &sum) in sums[..rows.len()].iter().enumerate() {
-                if sum < limit {
-                    limit = (self.then)(block * ROWS + row, sum);
-                }
+/// The sums of each block of rows of `WIDTH` bytes, which is the length of `x`, and how many rows were before it.
+#[inline(always)]
+fn each_block<const WIDTH: usize>(rows: &[u8], x: &[u8], mut then: impl FnMut(usize, &[u32])) {
+    let mut one = [0_u8; WIDTH];
+    one.copy_from_slice(x);
+    let (rows, _) = rows.as_chunks::<WIDTH>();
+    let mut sums = [0_u32; ROWS];
+    for (block, rows) in rows.chunks(ROWS).enumerate() {
+        for (sum, row) in sums.iter_mut().zip(rows) {
+            *sum = 0;
+            for at in 0..WIDTH {
+                let difference = u32::from(row[at].abs_diff(one[at]));
+                *sum += difference * difference;
             }
         }
+        then(block * ROWS, &sums[..rows.len()]);
     }
 }
 
@@ -290,15 +322,19 @@ mod tests {
         }
 
         #[test]
-        fn only_who_is_near_is_told_and_nobody_is_missed(
-            rows in prop::collection::vec(any::<u8>(), 30 * 40..=30 * 40),
+        fn each_row_is_told_and_of_those_that_are_near_nobody_is_missed(
+            rows in prop::collection::vec(any::<u8>(), 70 * 40..=70 * 40),
             x in prop::collection::vec(any::<u8>(), 40..=40),
             width in 1_usize..=40,
-            rows_told in 1_usize..30,
+            rows_told in 1_usize..70,
         ) {
             let (rows, x) = (&rows[..rows_told * width], &x[..width]);
             let mut all = vec![];
             squared_distances_of_bytes(rows, x, |sum| all.push(sum));
+            let exact = rows.chunks_exact(width).map(|row| -> u32 {
+                row.iter().zip(x).map(|(a, b)| u32::from(a.abs_diff(*b)).pow(2)).sum()
+            });
+            prop_assert_eq!(&all, &exact.collect::<Vec<_>>());
             let mut limit = u32::MAX;
             let mut expected = vec![];
             for (number, &sum) in all.iter().enumerate() {

@@ -4,6 +4,7 @@ use super::{Buffers, ModelError};
 use crate::{
     check,
     kernel::{finite, products},
+    precision::{Precision, halved},
     work::Work,
 };
 
@@ -26,6 +27,8 @@ pub struct Mlp {
     pub width: usize,
     /// At least one; each takes what the one before it gives.
     pub layers: Vec<Dense>,
+    /// That of the weights.
+    pub precision: Precision,
 }
 
 impl Dense {
@@ -40,6 +43,19 @@ impl Dense {
 }
 
 impl Mlp {
+    /// With weights of half precision, unless it has them already or one is too large.
+    pub(super) fn halved(&self) -> Option<Self> {
+        if self.precision == Precision::Half {
+            return None;
+        }
+        let layers = self.layers.iter();
+        let layers = layers.map(|Dense { weights, bias }| {
+            Some(Dense { weights: halved(weights)?, bias: bias.clone() })
+        });
+        let layers = layers.collect::<Option<_>>()?;
+        Some(Self { width: self.width, layers, precision: Precision::Half })
+    }
+
     pub(super) fn scores(&self, x: &[f32], out: &mut [f32], buffers: &mut Buffers) {
         let Buffers { a: input, b: output, .. } = buffers;
         input.clear();
@@ -67,6 +83,7 @@ impl Mlp {
             check::some("mlp bias", bias.len())?;
             check::length("mlp weights", weights, check::area("mlp weights", bias.len(), inputs)?)?;
             check::finite("mlp weights", weights)?;
+            check::precise("mlp weights", weights, self.precision)?;
             check::finite("mlp bias", bias)?;
             inputs = bias.len();
         }

@@ -3,7 +3,10 @@
 //! Source: Adam (Kingma and Ba, 2015) with decoupled weight decay (Loshchilov and Hutter, 2019); He
 //! initialisation; the rate falls to nothing along a cosine.
 
-use models::member::{Dense, Mlp};
+use models::{
+    Precision,
+    member::{Dense, Mlp},
+};
 
 use super::{
     FitError, Lesson, abreast,
@@ -148,6 +151,7 @@ impl Fitted {
             layers: layers
                 .map(|layer| Dense { weights: layer.weights.values, bias: layer.bias.values })
                 .collect(),
+            precision: Precision::Single,
         }
     }
 

@@ -262,6 +262,39 @@ fn lda_answers_the_nearest_mean_among_discriminants() {
     }
 }
 
+/// A weight in half precision is off by one part in 2¹¹ at most, or by 2⁻²⁵ near zero.
+#[test]
+fn half_precision_moves_scores_no_further_than_its_rounding() {
+    const OFF: f32 = 1.0 / 2048.0;
+    let (taught, stop) = (clouds(600, WIDTH, 4, 1), Stop::default());
+    let exact = fit(&quick(Family::Mlp), &taught.lesson(&stop)).unwrap();
+    let half = exact.compacted().unwrap();
+    assert_eq!(half.check(WIDTH, 4), Ok(()));
+    assert_eq!(half.compacted(), None, "it is half already");
+    assert!(half.shipped_bytes() < exact.shipped_bytes() / 3 * 2);
+    assert_eq!(half.bytes(), exact.bytes(), "in memory it is as large");
+    // The same network with everything above zero: no sum of it can hide a difference.
+    let Model::Mlp(mut above) = exact.clone() else { panic!() };
+    let layers = f32::from(u8::try_from(above.layers.len()).unwrap());
+    for layer in &mut above.layers {
+        let numbers = layer.weights.iter_mut().chain(&mut layer.bias);
+        numbers.for_each(|number| *number = number.abs());
+    }
+    let above = Model::Mlp(above);
+    for input in inputs(WIDTH) {
+        let (ours, theirs) = (scores(&half, &input, 4), scores(&exact, &input, 4));
+        assert!(!ours.iter().any(|score| score.is_nan()), "{input:?}");
+        if input.iter().any(|value| COMPARABLE < value.abs()) {
+            continue;
+        }
+        let input: Vec<f32> = input.iter().map(|value| value.abs()).collect();
+        for ((half, exact), above) in ours.iter().zip(&theirs).zip(scores(&above, &input, 4)) {
+            let most = (1.01 * layers * OFF + 1e-5) * above.max(1.0);
+            assert!((half - exact).abs() <= most, "{half} {exact} {input:?}");
+        }
+    }
+}
+
 #[test]
 fn ridge_regularises_more_strongly_rather_than_divide_by_nothing() {
     // Two equal columns and no regularisation to speak of: the plain equations are singular.

@@ -15,12 +15,12 @@ pub(super) fn in_order(model: Model, order: &[usize]) -> Model {
             let (weights, bias) = (taken(&weights, width), taken(&bias, 1));
             Model::Linear(Linear { width, weights, bias })
         }
-        Model::Mlp(Mlp { width, mut layers }) => {
+        Model::Mlp(Mlp { width, mut layers, precision }) => {
             if let Some(Dense { weights, bias }) = layers.last_mut() {
                 let inputs = weights.len() / bias.len();
                 (*weights, *bias) = (taken(weights, inputs), taken(bias, 1));
             }
-            Model::Mlp(Mlp { width, layers })
+            Model::Mlp(Mlp { width, layers, precision })
         }
         Model::Forest(Forest { trees, classes, leaves }) => {
             let leaves = leaves.chunks_exact(classes).flat_map(|leaf| taken(leaf, 1)).collect();

@@ -8,7 +8,7 @@
 use std::rc::Rc;
 
 use models::{
-    Family, Model, Preparation, Step,
+    Family, Model, Precision, Preparation, Step,
     member::{Dense, Linear, Mlp},
     schema::FEATURES_MAX,
 };
@@ -173,7 +173,7 @@ impl Chain {
             }
         }
         let width = dense[0].weights.len() / dense[0].bias.len();
-        let model = Model::Mlp(Mlp { width, layers: dense });
+        let model = Model::Mlp(Mlp { width, layers: dense, precision: Precision::Single });
         Ok((Family::Mlp, preparation(layers)?, model))
     }
 

@@ -134,7 +134,7 @@ impl Workbench {
             accuracy: Confusion::of(classes, truth, &votes).accuracy().value(),
             fit_seconds: standing.fit_seconds,
             work: standing.work,
-            bytes: standing.member.model.bytes(),
+            bytes: standing.member.model.shipped_bytes(),
         }
     }
 
