@@ -124,6 +124,8 @@ pub(crate) struct Answered {
     /// How many classes the task has.
     pub(crate) classes: usize,
     pub(crate) answers: Vec<v1::PredictReply>,
+    /// Who answered, where that was here.
+    pub(crate) served: Option<Arc<Served>>,
 }
 
 impl Desk {
@@ -267,8 +269,8 @@ impl Desk {
         }
         let (revision, classes) = (served.wanted.revision, served.schema().classes().len());
         let terms = Terms { trace: escort.trace, ..terms };
-        let answers = self.answer(served, samples, terms, level).await?;
-        Ok(Answered { task, revision, classes, answers })
+        let answers = self.answer(Arc::clone(&served), samples, terms, level).await?;
+        Ok(Answered { task, revision, classes, answers, served: Some(served) })
     }
 
     /// Asks for a batch where its task is served; `None` when that is nowhere.
@@ -304,7 +306,7 @@ impl Desk {
                 return Err(PredictError::NoSet { task, why: UNNAMED.to_owned() });
             }
             let revision = answers.first().map_or(revision, |it| it.revision);
-            Ok(Answered { task, revision, classes, answers })
+            Ok(Answered { task, revision, classes, answers, served: None })
         }))
     }
 

@@ -22,8 +22,9 @@ use crate::{
     answer::{Admitted, Desk},
     deadline,
     error::PredictError,
-    intake::{BODY_WAIT, Intake, Room},
+    intake::{BODY_WAIT, Intake, Room, unpacked_max},
     said::Said,
+    streamed::Streamed,
     urgency::Urgency,
 };
 
@@ -37,8 +38,9 @@ const ANSWERS: [(&str, Urgency); 3] = [
 ];
 /// Other calls that ask for work: they are admitted, too.
 const WORK: [&str; 2] = ["/sensemble.v1.Serving/Correct", "/sensemble.v1.Serving/Explain"];
-/// Calls whose messages come when they come: their own services bound them.
-const STREAMS: [&str; 1] = ["/sensemble.v1.Serving/PredictStream"];
+/// Calls whose messages come when they come: their own services bound how many there are.
+const STREAMS: [&str; 2] =
+    ["/sensemble.v1.Serving/PredictStream", "/inference.GRPCInferenceService/ModelStreamInfer"];
 
 /// A service behind the door.
 #[derive(Clone, Debug)]
@@ -70,7 +72,9 @@ where
     ) -> BoxFuture<http::Response<Body>, Infallible> {
         let path = request.uri().path();
         if STREAMS.contains(&path) {
-            return Box::pin(self.inner.clone().call(request));
+            let room = self.intake.none();
+            let streamed = request.map(|body| Body::new(Streamed::new(body, room)));
+            return Box::pin(self.inner.clone().call(streamed));
         }
         let answer = ANSWERS.iter().find(|(of, _)| *of == path).map(|&(_, urgency)| urgency);
         let work = answer.is_some() || WORK.contains(&path);
@@ -146,8 +150,21 @@ struct Held {
     admitted: OnceLock<Admitted>,
 }
 
-/// Before a message of gRPC: whether it is compressed, and its length.
-const HEAD_BYTES: usize = 5;
+/// Before a message of gRPC: whether it is packed, and its length.
+pub(crate) const HEAD_BYTES: usize = 5;
+
+/// What it says.
+pub(crate) struct Head {
+    pub(crate) packed: bool,
+    pub(crate) length: usize,
+}
+
+impl From<[u8; HEAD_BYTES]> for Head {
+    fn from([packed, length @ ..]: [u8; HEAD_BYTES]) -> Self {
+        let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+        Self { packed: packed != 0, length }
+    }
+}
 
 /// The body of a call with one message: bounded in time, and in how much of all of them lies in
 /// memory.
@@ -209,9 +226,11 @@ impl Watched {
         }
         self.read = self.read.saturating_add(data.len());
         self.held.room.grow_to(self.read)?;
-        let [_compressed, length @ ..] = self.head;
-        let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+        let Head { packed, length } = self.head.into();
         let whole = HEAD_BYTES <= self.read && length <= self.read - HEAD_BYTES;
+        if whole && packed {
+            self.held.room.grow_to(self.read.saturating_add(unpacked_max(length)))?;
+        }
         if let Some(desk) = self.desk.take_if(|_| whole) {
             // Set once: the desk is taken.
             let _first = self.held.admitted.set(desk.admit()?);
@@ -330,6 +349,35 @@ mod tests {
         assert!(begin("cellar").is_ok(), "it may be served elsewhere");
         drop(crowd);
         assert!(begin("kitchen").is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_packed_message_takes_what_it_may_become_before_it_is_unpacked() {
+        let dir = tempfile::tempdir().unwrap();
+        let desk = Arc::new(crate::answer::tests::desk(dir.path(), None));
+        let length = 24_usize << 10;
+        let head = u32::try_from(length).unwrap().to_be_bytes();
+        // How many of the longest fit beside it.
+        let beside = |flag: u8| {
+            let intake = Intake::default();
+            let held = Arc::new(Held { room: intake.none(), admitted: OnceLock::new() });
+            let mut watched = Watched {
+                body: Body::empty(),
+                ahead: None,
+                held,
+                desk: Some(Arc::clone(&desk)),
+                answer: None,
+                head: [0; HEAD_BYTES],
+                read: 0,
+                patience: None,
+            };
+            watched
+                .take(&[&[flag], &head[..], &vec![7; length]].concat())
+                .unwrap_or_else(|_| panic!("there is room"));
+            let others: Vec<Room> = (0..4).map(|_| intake.none()).collect();
+            others.iter().filter(|it| it.grow_to(proto::MESSAGE_BYTES_MAX).is_ok()).count()
+        };
+        assert_eq!([0, 1].map(beside), [3, 2]);
     }
 
     /// Answers with what it was asked, and counts how often.

@@ -1,32 +1,20 @@
 //! The gRPC service that apps and users talk to.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use proto::{v1, v1::serving_server::Serving};
-use runtime::Drain;
-use tokio::{
-    sync::{Semaphore, mpsc},
-    time::Instant,
-};
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
     answer::{Desk, Terms},
     correction::Corrections,
     deadline,
-    error::PredictError,
     explanation::Explanations,
     relay::Escort,
+    streams::{Answers, Streams, TRACED_MAX},
     traced::{Call, Opened, SERVING},
 };
-
-/// Streams of samples at the same time, over all connections.
-const STREAMS_MAX: usize = 256;
-/// Answers of a stream that may wait for a slow reader.
-const STREAM_QUEUE: usize = 16;
-/// Samples of a stream that are told of to the collector: a stream may go on for days.
-const STREAM_TRACED_MAX: usize = 100;
 
 /// Turns messages into calls and errors into statuses; nothing else.
 #[derive(Clone, Debug)]
@@ -34,8 +22,7 @@ pub(crate) struct Grpc {
     desk: Arc<Desk>,
     corrections: Arc<Corrections>,
     explanations: Arc<Explanations>,
-    streams: Arc<Semaphore>,
-    drain: Drain,
+    streams: Streams,
 }
 
 impl Grpc {
@@ -43,18 +30,11 @@ impl Grpc {
         desk: Arc<Desk>,
         corrections: Arc<Corrections>,
         explanations: Explanations,
-        drain: Drain,
+        streams: Streams,
     ) -> Self {
-        let explanations = Arc::new(explanations);
-        let streams = Arc::new(Semaphore::new(STREAMS_MAX));
-        Self { desk, corrections, explanations, streams, drain }
+        Self { desk, corrections, explanations: Arc::new(explanations), streams }
     }
 }
-
-/// How long a stream waits for who does not read its answers.
-const READ_MAX: Duration = Duration::from_secs(30);
-/// As many streams as may be, which end when their apps say so: when is not known.
-const STREAM_RETRY: Duration = Duration::from_secs(1);
 
 #[tonic::async_trait]
 impl Serving for Grpc {
@@ -82,56 +62,29 @@ impl Serving for Grpc {
         Ok(Response::new(opened.grpc(answered.map_err(Status::from))?))
     }
 
-    type PredictStreamStream = ReceiverStream<Result<v1::PredictReply, Status>>;
+    type PredictStreamStream = Answers<v1::PredictReply>;
 
     async fn predict_stream(
         &self,
         request: Request<Streaming<v1::PredictRequest>>,
     ) -> Result<Response<Self::PredictStreamStream>, Status> {
-        let streams = Arc::clone(&self.streams);
-        let permit = streams
-            .try_acquire_owned()
-            .map_err(|_| PredictError::Busy { in_flight: STREAMS_MAX, retry: STREAM_RETRY })?;
         let escort = Escort::of(request.metadata());
-        let mut samples = request.into_inner();
-        let (answers, stream) = mpsc::channel(STREAM_QUEUE);
-        let Self { desk, drain, .. } = self.clone();
-        runtime::spawn::named("predict stream", async move {
-            let _until_the_stream_ends = permit;
-            let mut traced = 0;
-            loop {
-                let sample = tokio::select! {
-                    // What was read is answered; then a drain ends the stream.
-                    () = drain.wait() => return,
-                    sample = samples.message() => match sample {
-                        Ok(Some(sample)) => sample,
-                        Ok(None) => return,
-                        Err(status) => {
-                            let _gone = answers.send(Err(status)).await;
-                            return;
-                        }
-                    },
-                };
-                let since = Instant::now();
+        let desk = Arc::clone(&self.desk);
+        let answers = self.streams.serve(request.into_inner(), move |sample, before| {
+            let since = Instant::now();
+            let (desk, escort) = (Arc::clone(&desk), escort.clone());
+            async move {
                 let terms = Terms::of_stream(since);
-                let escort = escort.clone();
-                let (escort, opened) = if traced < STREAM_TRACED_MAX {
-                    traced += 1;
+                let (escort, opened) = if before < TRACED_MAX {
                     desk.open(escort, Call::Grpc(SERVING, "PredictStream"), since)
                 } else {
                     (escort, Opened::nothing())
                 };
                 let answered = desk.predict(sample, terms, &escort).await;
-                let answer = opened.grpc(answered.map_err(Status::from));
-                let last = answer.is_err();
-                // Who does not read for so long holds a place that another could have.
-                let sent = answers.send_timeout(answer, READ_MAX).await;
-                if sent.is_err() || last {
-                    return;
-                }
+                opened.grpc(answered.map_err(Status::from))
             }
-        });
-        Ok(Response::new(ReceiverStream::new(stream)))
+        })?;
+        Ok(Response::new(answers))
     }
 
     async fn correct(

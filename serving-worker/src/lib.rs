@@ -24,6 +24,8 @@ mod grpc;
 mod http;
 mod metrics;
 pub mod mqtt;
+mod streamed;
+mod streams;
 mod switchboard;
 
 #[doc(hidden)]

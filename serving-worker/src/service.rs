@@ -22,7 +22,7 @@ use tokio::{
     sync::{oneshot, watch},
     task::JoinHandle,
 };
-use tonic::{server::NamedService, service::Routes, transport::Server};
+use tonic::{codec::CompressionEncoding, server::NamedService, service::Routes, transport::Server};
 use traces::{Process, Settings, Tracer};
 
 use crate::{
@@ -47,6 +47,7 @@ use crate::{
     refused,
     remembered::{Memory, Upstream},
     served::Snapshot,
+    streams::Streams,
     switchboard::Switchboard,
 };
 
@@ -255,8 +256,10 @@ pub async fn run(config: Config, drain: Drain) -> Result<Exit, RunError> {
     let corrections =
         Arc::new(Corrections::new(Arc::clone(&snapshot), Arc::clone(&receipts), outbox.clone()));
     let explanations = Explanations::new(Arc::clone(&snapshot), Arc::clone(&corrections), blobs);
-    let grpc = Grpc::new(Arc::clone(&desk), Arc::clone(&corrections), explanations, ending.clone());
-    let open_grpc = OpenGrpc::new(Arc::clone(&desk), leaving.clone());
+    let streams = Streams::new(ending.clone());
+    let grpc =
+        Grpc::new(Arc::clone(&desk), Arc::clone(&corrections), explanations, streams.clone());
+    let open_grpc = OpenGrpc::new(Arc::clone(&desk), streams, leaving.clone());
     let counts = config.mqtt.is_some().then(Arc::default);
     let control =
         Control::new(&config.token, engine, snapshot, changed.subscribe(), outbox, ending.clone());
@@ -403,10 +406,15 @@ async fn serve_grpc(
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()
         .map_err(|error| RunError::Grpc(Box::new(error)))?;
+    // Packed messages are read; answers are never packed (docs/decisions/0043).
     let serving = ServingServer::new(grpc)
+        .accept_compressed(CompressionEncoding::Gzip)
+        .accept_compressed(CompressionEncoding::Deflate)
         .max_decoding_message_size(proto::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(proto::MESSAGE_BYTES_MAX);
     let open = GrpcInferenceServiceServer::new(open_grpc)
+        .accept_compressed(CompressionEncoding::Gzip)
+        .accept_compressed(CompressionEncoding::Deflate)
         .max_decoding_message_size(proto::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(proto::MESSAGE_BYTES_MAX);
     let control = ServingControlServer::new(control)

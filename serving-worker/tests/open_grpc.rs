@@ -15,7 +15,7 @@ use proto::{
     },
     v1,
 };
-use tonic::{Code, Status, transport::Channel};
+use tonic::{Code, Status, codec::CompressionEncoding, transport::Channel};
 
 type Client = GrpcInferenceServiceClient<Channel>;
 
@@ -165,6 +165,18 @@ async fn other_numbers_than_fp32_are_taken_when_they_say_the_same() {
         let answer = infer(&mut client, request).await;
         assert_eq!(texts(&answer.raw_output_contents[0]), ["class1"]);
     }
+    // 1, 2 and -1 as halves, by the standards: the upper half of a single precision number, and binary16.
+    let [bf16, fp16] = [[0x3f80_u16, 0x4000, 0xbf80], [0x3c00, 0x4000, 0xbc00]];
+    for (datatype, halves) in [("BF16", bf16), ("FP16", fp16)] {
+        let answer = infer(&mut client, of(datatype, halves.map(u16::to_le_bytes).concat())).await;
+        let whole = [1_i64, 2, -1].map(i64::to_le_bytes).concat();
+        let same = infer(&mut client, of("INT64", whole)).await;
+        assert_eq!(answer.raw_output_contents[..2], same.raw_output_contents[..2]);
+    }
+    let mut typed = typed(1);
+    typed.inputs[0].datatype = "FP16".to_owned();
+    let status = refused(&mut client, typed).await;
+    assert!(status.message().contains("are sent in binary"), "{status}");
     let inexact = [0_i64, 1 << 40, 1].map(i64::to_le_bytes).concat();
     let status = refused(&mut client, of("INT64", inexact)).await;
     assert!(status.message().starts_with("1099511627776 in row 0, column 1 is not exact"));
@@ -230,6 +242,105 @@ async fn each_trap_has_its_name_and_good_requests_go_on() {
     assert_eq!(answer.outputs[1].shape, [0, i64::try_from(CLASSES).unwrap()]);
     assert!(answer.raw_output_contents.iter().all(Bytes::is_empty));
     assert_eq!(answer.raw_output_contents.len(), 3);
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_answers_each_message_in_its_turn_and_an_error_ends_it_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let (worker, _node, mut client) = started(dir.path()).await;
+    let named =
+        |id: &str, request: ModelInferRequest| ModelInferRequest { id: id.to_owned(), ..request };
+    let wrong = changed(|it| it.inputs[0].shape = vec![3]);
+    let late =
+        ModelInferRequest { parameters: timeout(ParameterChoice::Int64Param(1)), ..raw(50_000) };
+    let cellar = changed(|it| it.model_name = "cellar".to_owned());
+    let messages = [
+        named("a", raw(2)),
+        named("b", wrong),
+        named("c", typed(1)),
+        named("d", late),
+        named("e", cellar),
+        named("f", raw(1)),
+    ];
+    let stream = client.model_stream_infer(tokio_stream::iter(messages)).await.unwrap();
+    let mut stream = stream.into_inner();
+    let mut answers = Vec::new();
+    while let Some(answer) = stream.message().await.unwrap() {
+        answers.push((answer.error_message, answer.infer_response.unwrap()));
+    }
+    let ids: Vec<&str> = answers.iter().map(|(_, it)| &*it.id).collect();
+    assert_eq!(ids, ["a", "b", "c", "d", "e", "f"]);
+    for (at, words) in [(1, "must be [samples"), (3, "deadline has passed"), (4, "not served here")]
+    {
+        let (error, answer) = &answers[at];
+        assert!(error.contains(words) && answer.outputs.is_empty(), "{error}");
+    }
+    for at in [0, 2, 5] {
+        let (error, answer) = &answers[at];
+        assert_eq!((&**error, &*answer.model_version, answer.outputs.len()), ("", "5", 3));
+        let last = answer.parameters["triton_final_response"].parameter_choice.clone();
+        assert_eq!(last, Some(ParameterChoice::BoolParam(true)));
+    }
+    assert_eq!(texts(&answers[0].1.raw_output_contents[0]), ["class1", "class1"]);
+    assert!(answers[2].1.outputs[0].contents.is_some(), "typed as it was asked");
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn packed_messages_are_read_and_one_that_unpacks_to_too_much_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (worker, _node, mut plain) = started(dir.path()).await;
+    let said = infer(&mut plain, raw(50)).await;
+    let too_long = ModelInferRequest { id: "7".repeat(proto::MESSAGE_BYTES_MAX), ..raw(1) };
+    for encoding in [CompressionEncoding::Gzip, CompressionEncoding::Deflate] {
+        let client = Client::new(worker.channel().await).send_compressed(encoding);
+        let mut client = client.max_encoding_message_size(usize::MAX);
+        let answer = infer(&mut client, raw(50)).await;
+        assert_eq!(answer.raw_output_contents[..2], said.raw_output_contents[..2]);
+        // Sixteen kilobytes on the way.
+        let status = refused(&mut client, too_long.clone()).await;
+        assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+        assert!(status.message().contains("size limit"), "{status}");
+        infer(&mut client, raw(1)).await;
+        let messages = tokio_stream::iter([raw(50), raw(1)]);
+        let mut stream = client.model_stream_infer(messages).await.unwrap().into_inner();
+        let first = stream.message().await.unwrap().unwrap().infer_response.unwrap();
+        assert_eq!(first.raw_output_contents[..2], said.raw_output_contents[..2]);
+        assert!(stream.message().await.unwrap().is_some());
+    }
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_best_classes_are_asked_for_and_not_without_bound() {
+    let dir = tempfile::tempdir().unwrap();
+    let (worker, _node, mut client) = started(dir.path()).await;
+    let best = |name: &str, count: i64, request: ModelInferRequest| {
+        let parameter =
+            InferParameter { parameter_choice: Some(ParameterChoice::Int64Param(count)) };
+        let parameters = [("classification".to_owned(), parameter)].into();
+        let outputs = vec![InferRequestedOutputTensor { name: name.to_owned(), parameters }];
+        ModelInferRequest { outputs, ..request }
+    };
+    let answer = infer(&mut client, best("probabilities", 9, raw(1))).await;
+    assert_eq!(answer.outputs[0].shape, [1, i64::try_from(CLASSES).unwrap()]);
+    let all = ["1.000000:1:class1", "0.000000:0:class0", "0.000000:2:class2"];
+    assert_eq!(texts(&answer.raw_output_contents[0]), all);
+    let answer = infer(&mut client, best("probabilities", 1, typed(2))).await;
+    let contents = answer.outputs[0].contents.clone().unwrap();
+    assert_eq!(contents.bytes_contents, ["1.000000:1:class1"; 2]);
+    for (name, count, rows, words) in [
+        ("label", 1, 1, "`classification` of \"label\" cannot be"),
+        ("probabilities", 0, 1, "`classification` of \"probabilities\" cannot be"),
+        ("probabilities", -1, 1, "`classification` is -1; it must be a whole number"),
+        ("probabilities", 3, 30_000, "90000 classes are asked for"),
+    ] {
+        let status = refused(&mut client, best(name, count, raw(rows))).await;
+        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+        assert!(status.message().contains(words), "{status}");
+    }
+    infer(&mut client, best("probabilities", 2, raw(30_000))).await;
     worker.stop().await;
 }
 

@@ -4,6 +4,8 @@
 
 mod loopback;
 
+use std::io::Read as _;
+
 use loopback::{Node, Page, SAMPLE, Scheduler, Worker, ensemble, order};
 use serde_json::{Value, json};
 
@@ -97,6 +99,26 @@ async fn binary_tensors_stand_behind_the_json_both_ways() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_packed_body_is_read_and_the_best_classes_are_texts() {
+    let dir = tempfile::tempdir().unwrap();
+    let (worker, _node, _scheduler) = started(dir.path()).await;
+    let message = json!({
+        "inputs": [input(json!([1, 3]), json!(SAMPLE))],
+        "outputs": [{"name": "probabilities", "parameters": {"classification": 2}}],
+    })
+    .to_string();
+    let mut packed = Vec::new();
+    let level = flate2::Compression::default();
+    flate2::read::GzEncoder::new(message.as_bytes(), level).read_to_end(&mut packed).unwrap();
+    let page = worker.http("POST", INFER, "Content-Encoding: gzip\r\n", &packed).await;
+    assert_eq!(page.status, 200, "{page:?}");
+    let best = json!({"name": "probabilities", "datatype": "BYTES", "shape": [1, 2],
+        "data": ["1.000000:1:class1", "0.000000:0:class0"]});
+    assert_eq!(page.json()["outputs"], json!([best]));
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn each_trap_has_its_name_and_its_status() {
     let dir = tempfile::tempdir().unwrap();
     let (worker, _node, _scheduler) = started(dir.path()).await;
@@ -115,6 +137,7 @@ async fn each_trap_has_its_name_and_its_status() {
         (INFER, one(json!([1, 3]), json!([0, "2", 0])), 400, "something else than numbers"),
         (INFER, one(json!([1, 3]), json!([0, 1e300, 0])), 400, "beyond FP32"),
         (INFER, kind("BYTES"), 400, "send FP32"),
+        (INFER, kind("FP16"), 400, "FP16 and BF16 are sent in binary"),
         (INFER, kind("INT32"), 400, "0.5 in row 0, column 0 is not exact"),
         (INFER, json!({}), 400, "missing field `inputs`"),
         (INFER, json!({"inputs": []}), 400, "0 inputs were sent"),
@@ -133,11 +156,12 @@ async fn each_trap_has_its_name_and_its_status() {
         assert_eq!(page.status, 400);
         assert!(error(&page).starts_with("the body is not a request of the protocol"));
     }
-    let page = worker.http("POST", INFER, "Content-Encoding: gzip\r\n", b"{}").await;
-    assert_eq!(
-        (page.status, &*error(&page)),
-        (415, "a compressed body is not read; send it as it is")
-    );
+    for (encoding, status) in [("gzip", 400), ("deflate", 400), ("br", 415)] {
+        let header = format!("Content-Encoding: {encoding}\r\n");
+        let page = worker.http("POST", INFER, &header, b"{}").await;
+        assert_eq!(page.status, status, "{page:?}");
+        assert!(error(&page).contains("packed"), "{page:?}");
+    }
     let gibibyte = format!(
         "POST {INFER} HTTP/1.1\r\nHost: x\r\nContent-Length: 1073741824\r\nConnection: close\r\n\r\n"
     );

@@ -185,9 +185,9 @@ async fn who_is_unsure_says_so_in_every_protocol_and_in_the_receipt() {
     let count = answers.iter().filter(|it| it.abstained).count();
     assert!(10 < count, "{count}");
     for (sure, answer) in sure.iter().zip(&answers) {
-        // The guess, and everything said of it, is what would have been answered.
-        let parts = |it: &v1::PredictReply| (it.class_id, it.confidence, it.voted);
-        assert_eq!(parts(sure), parts(answer));
+        // The guess is what would have been answered. How sure it is depends on who was heard before the vote was
+        // decided: members have an order by what they take, which is measured at each load.
+        assert_eq!(sure.class_id, answer.class_id);
         assert_eq!(answer.abstained, answer.confidence < 0.999);
         assert_eq!(answer.reason.is_empty(), !answer.abstained);
     }

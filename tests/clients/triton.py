@@ -59,6 +59,16 @@ def refused(call, *texts):
         raise AssertionError(f"not refused: {texts}")
 
 
+def too_late(call):
+    """The call is refused because its time is over; who sees that first says so in its own words."""
+    try:
+        call()
+    except InferenceServerException as error:
+        assert error.status() == "StatusCode.DEADLINE_EXCEEDED", (error.status(), error.message())
+    else:
+        raise AssertionError("not refused")
+
+
 def waiting(module, client, labels):
     """What both waiting clients can do; the labels of ROWS."""
     assert client.is_server_live() and client.is_server_ready() and client.is_model_ready(TASK)
@@ -84,6 +94,18 @@ def waiting(module, client, labels):
     assert check(client.infer(**ask(module, ROWS), model_version=version), config) == said
     assert check(client.infer(**ask(module, ROWS.astype(np.float64), "FP64")), config) == said
     check(client.infer(**ask(module, np.ones((5, WIDTH), np.int64), "INT64")), config)
+    halves = ROWS.astype(np.float16)
+    rounded = check(client.infer(**ask(module, halves.astype(np.float32))), config)
+    assert check(client.infer(**ask(module, halves, "FP16")), config) == rounded
+    for packing in ("gzip", "deflate"):
+        packed = {"compression_algorithm": packing} if is_grpc else {
+            "request_compression_algorithm": packing, "response_compression_algorithm": packing}
+        assert check(client.infer(**ask(module, ROWS), **packed), config) == said
+    best = client.infer(**ask(module, ROWS, outputs=[("probabilities", {"class_count": 2})]))
+    best = best.as_numpy("probabilities")
+    assert best.shape == (len(ROWS), min(2, len(config["classes"]))), best
+    texts = [it.decode() if isinstance(it, bytes) else it for it in best[:, 0]]
+    assert [it.split(":")[2] for it in texts] == said, texts
     check(client.infer(**ask(module, ROWS[:0])), config, rows=0)
     only = [("probabilities", {})]
     check(client.infer(**ask(module, ROWS, outputs=only)), config, ["probabilities"])
@@ -124,8 +146,9 @@ def wait():
     end = time.monotonic() + 30
     while not ANSWERS and time.monotonic() < end:
         time.sleep(0.01)
-    result, error = ANSWERS.pop()
-    assert error is None, error
+    result, error = ANSWERS.pop(0)
+    if error is not None:
+        raise error
     return result
 
 
@@ -145,12 +168,24 @@ async def at_once(module, address, said, config):
 
 with over_grpc.InferenceServerClient(GRPC) as client:
     said, config = waiting(over_grpc, client, None)
-    # What the call itself allows: whoever sees first that it is over says so, the client, the
-    # transport, or the desk.
+    # What the call itself allows: the client, the transport, the door or the desk sees it first.
     late = {**ask(over_grpc, np.zeros((20_000, WIDTH), np.float32)), "client_timeout": 0.0005}
-    # gRPC's core does not decode what the desk says when its own deadline passes at that moment.
-    over = ("Deadline Exceeded", "Timeout expired", "deadline has passed", "deadline%20has%20passed")
-    refused(lambda: client.infer(**late), *over)
+    too_late(lambda: client.infer(**late))
+    # A stream goes on behind an error.
+    client.start_stream(callback=results)
+    for rows in (ROWS, ROWS[:, 1:], ROWS):
+        client.async_stream_infer(**ask(over_grpc, rows), enable_empty_final_response=True)
+    assert check(wait(), config) == said
+    try:
+        wait()
+    except InferenceServerException as error:
+        assert f"the task has {WIDTH} features" in error.message(), error
+    else:
+        raise AssertionError("not refused")
+    last = wait()
+    assert check(last, config) == said
+    assert last.get_response().parameters["triton_final_response"].bool_param
+    client.stop_stream()
 print("ok gRPC")
 
 with over_http.InferenceServerClient(HTTP, concurrency=4) as client:

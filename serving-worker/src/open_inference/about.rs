@@ -19,8 +19,13 @@ use crate::{
 };
 
 /// Parts of Triton's protocol that are spoken beside the plain one.
-const EXTENSIONS: [&str; 4] =
-    ["model_configuration", "model_repository", "statistics", "binary_tensor_data"];
+const EXTENSIONS: [&str; 5] = [
+    "classification",
+    "model_configuration",
+    "model_repository",
+    "statistics",
+    "binary_tensor_data",
+];
 
 pub(super) fn server() -> ServerMetadataResponse {
     ServerMetadataResponse {
@@ -61,7 +66,7 @@ pub(super) fn config(served: &Served) -> ModelConfig {
     let output = |output: Output| ModelOutput {
         name: output.name().to_owned(),
         data_type: match output {
-            Output::Label | Output::PredictionId => DataType::TypeString.into(),
+            Output::Label | Output::PredictionId | Output::Best(_) => DataType::TypeString.into(),
             Output::Probabilities => DataType::TypeFp32.into(),
             Output::Set => DataType::TypeBool.into(),
         },

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{
     outputs::Output,
     refusal::RequestError,
-    request::{Asked, COVERAGE, named, refuse_classification, refuse_shared_memory, set_asked},
+    request::{Asked, CLASSIFICATION, COVERAGE, named, refuse_shared_memory, set_asked},
     tensor::{self, Data, Datatype, Shape},
 };
 use crate::{answer::shortened, urgency::Urgency};
@@ -59,12 +59,15 @@ pub(super) fn parse(
     let (shape, values) = values(input, binary)?;
 
     let outputs = outputs.unwrap_or_default();
-    for output in &outputs {
-        let keys = || output.parameters.iter().flat_map(Parameters::keys);
-        refuse_shared_memory(keys())?;
-        refuse_classification(keys())?;
+    let mut best = Vec::with_capacity(outputs.len());
+    for Wanted { parameters, .. } in &outputs {
+        refuse_shared_memory(parameters.iter().flat_map(Parameters::keys))?;
+        best.push(match parameters {
+            Some(parameters) => whole(CLASSIFICATION, parameters)?,
+            None => None,
+        });
     }
-    let chosen = Output::chosen(outputs.iter().map(|it| &*it.name))?;
+    let chosen = Output::chosen(outputs.iter().map(|it| &*it.name).zip(best))?;
     let all = is_true(&parameters, "binary_data_output");
     let mut wanted = vec![all; chosen.len()];
     for (wanted, output) in wanted.iter_mut().zip(&outputs) {
@@ -210,6 +213,9 @@ mod tests {
                 {"name": "label"}]"#);
         assert_eq!(asked.outputs, [Output::PredictionId, Output::Label]);
         assert_eq!((wanted, asked.timeout_us), (vec![false, true], Some(7)));
+        let (asked, _) = of(r#", "outputs": [{"name": "probabilities",
+            "parameters": {"classification": 2}}]"#);
+        assert_eq!(asked.outputs, [Output::Best(std::num::NonZeroUsize::new(2).unwrap())]);
     }
 
     proptest! {

@@ -5,32 +5,75 @@ use std::sync::Arc;
 use proto::inference::{self as wire, grpc_inference_service_server::GrpcInferenceService};
 use runtime::Drain;
 use tokio::time::Instant;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     about,
     infer::{infer, refused},
-    outputs,
+    outputs::{self, Classes},
     request::parse,
 };
 use crate::{
-    answer::Desk,
+    answer::{Desk, Terms},
     deadline,
     relay::Escort,
-    traced::{Call, INFERENCE},
+    streams::{Answers, Streams, TRACED_MAX},
+    traced::{Call, INFERENCE, Opened},
 };
 
 /// Turns messages into questions and answers into messages; nothing else.
 #[derive(Clone, Debug)]
 pub(crate) struct OpenGrpc {
     desk: Arc<Desk>,
+    streams: Streams,
     drain: Drain,
 }
 
 impl OpenGrpc {
-    pub(crate) fn new(desk: Arc<Desk>, drain: Drain) -> Self {
-        Self { desk, drain }
+    pub(crate) fn new(desk: Arc<Desk>, streams: Streams, drain: Drain) -> Self {
+        Self { desk, streams, drain }
     }
+}
+
+/// The answer to one message.
+async fn answer(
+    desk: &Arc<Desk>,
+    message: wire::ModelInferRequest,
+    terms: Terms,
+    escort: &Escort,
+) -> Result<wire::ModelInferResponse, Status> {
+    let model_name = message.model_name.clone();
+    let (mut asked, raw) = parse(message).map_err(|error| refused(desk, &model_name, error))?;
+    let answered = infer(desk, &mut asked, terms, escort).await?;
+    let mut response = wire::ModelInferResponse {
+        model_version: answered.revision.to_string(),
+        model_name,
+        id: asked.id,
+        ..wire::ModelInferResponse::default()
+    };
+    let classes = Classes::from(&answered);
+    outputs::put(&mut response, &asked.outputs, &answered.answers, classes, raw);
+    Ok(response)
+}
+
+/// What Triton calls the last answer to one message of a stream: here each message has one.
+const FINAL: &str = "triton_final_response";
+
+/// What a stream says to the message `id`: an error ends no stream.
+fn streamed(
+    id: String,
+    answered: Result<wire::ModelInferResponse, Status>,
+) -> wire::ModelStreamInferResponse {
+    let (mut response, error_message) = match answered {
+        Ok(response) => (response, String::new()),
+        Err(status) => {
+            let response = wire::ModelInferResponse { id, ..wire::ModelInferResponse::default() };
+            (response, status.message().to_owned())
+        }
+    };
+    let parameter_choice = Some(wire::infer_parameter::ParameterChoice::BoolParam(true));
+    response.parameters.insert(FINAL.to_owned(), wire::InferParameter { parameter_choice });
+    wire::ModelStreamInferResponse { error_message, infer_response: Some(response) }
 }
 
 #[tonic::async_trait]
@@ -82,24 +125,34 @@ impl GrpcInferenceService for OpenGrpc {
         let deadline = deadline::of_call(request.metadata(), since);
         let escort = Escort::of(request.metadata());
         let (escort, opened) = self.desk.open(escort, Call::Grpc(INFERENCE, "ModelInfer"), since);
-        let message = request.into_inner();
-        let model_name = message.model_name.clone();
-        let parsed = parse(message).map_err(|error| refused(&self.desk, &model_name, error));
-        let (asked, raw, answered) = match parsed {
-            Ok((mut asked, raw)) => {
-                let answered = infer(&self.desk, &mut asked, since, deadline, &escort).await;
-                (asked, raw, opened.grpc(answered.map_err(Status::from))?)
+        let (desk, terms) = (&self.desk, Terms::new(since, deadline));
+        let answered = answer(desk, request.into_inner(), terms, &escort).await;
+        Ok(Response::new(opened.grpc(answered)?))
+    }
+
+    type ModelStreamInferStream = Answers<wire::ModelStreamInferResponse>;
+
+    async fn model_stream_infer(
+        &self,
+        request: Request<Streaming<wire::ModelInferRequest>>,
+    ) -> Result<Response<Self::ModelStreamInferStream>, Status> {
+        let escort = Escort::of(request.metadata());
+        let desk = Arc::clone(&self.desk);
+        let answers = self.streams.serve(request.into_inner(), move |message, before| {
+            let since = Instant::now();
+            let (desk, escort) = (Arc::clone(&desk), escort.clone());
+            async move {
+                let (escort, opened) = if before < TRACED_MAX {
+                    desk.open(escort, Call::Grpc(INFERENCE, "ModelStreamInfer"), since)
+                } else {
+                    (escort, Opened::nothing())
+                };
+                let id = message.id.clone();
+                let answered = answer(&desk, message, Terms::of_stream(since), &escort).await;
+                Ok(streamed(id, opened.grpc(answered)))
             }
-            Err(error) => return opened.grpc(Err(error.into())),
-        };
-        let mut response = wire::ModelInferResponse {
-            model_name,
-            model_version: answered.revision.to_string(),
-            id: asked.id,
-            ..wire::ModelInferResponse::default()
-        };
-        outputs::put(&mut response, &asked.outputs, &answered.answers, answered.classes, raw);
-        Ok(Response::new(response))
+        })?;
+        Ok(Response::new(answers))
     }
 
     async fn model_config(

@@ -22,7 +22,7 @@ use super::{
     request::Asked,
 };
 use crate::{
-    answer::Desk,
+    answer::{Desk, Terms},
     error::PredictError,
     intake::{Intake, Read},
     refused::Refused,
@@ -188,7 +188,7 @@ async fn inferred(
         .map_err(|error| refused(&desk, &model, error))?;
     let escort = Escort::of_headers(&headers);
     let (escort, opened) = desk.open(escort, Call::Http("/v2/models/{model}/infer"), since);
-    let answered = infer(&desk, &mut asked, since, None, &escort).await;
+    let answered = infer(&desk, &mut asked, Terms::new(since, None), &escort).await;
     let answered = opened.http(answered.map_err(Refused::from))?;
     Ok(reply::inferred(&asked, &answered, &binary))
 }

@@ -1,5 +1,7 @@
 //! The outputs of the protocol: what answers look like as tensors.
 
+use std::num::NonZeroUsize;
+
 use prost::bytes::Bytes;
 use proto::{
     inference::{
@@ -10,7 +12,7 @@ use proto::{
 };
 
 use super::refusal::RequestError;
-use crate::answer::shortened;
+use crate::answer::{Answered, shortened};
 
 /// An output that can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +26,24 @@ pub(super) enum Output {
     /// Whether each class is in the set that holds the true one as often as was asked, in class order;
     /// no class is where there is no set.
     Set,
+    /// The classes with the largest shares, this many at most, as texts `share:class[:name]` in falling order, equal
+    /// shares in class order: `probabilities` by Triton's classification extension.
+    Best(NonZeroUsize),
+}
+
+/// What is known of the classes of the task that answered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Classes<'a> {
+    pub(super) count: usize,
+    /// In class order; none where another worker has answered, which says only those that win.
+    pub(super) names: &'a [String],
+}
+
+impl<'a> From<&'a Answered> for Classes<'a> {
+    fn from(answered: &'a Answered) -> Self {
+        let names = answered.served.as_ref().map_or(&[][..], |it| it.schema().classes());
+        Self { count: answered.classes, names }
+    }
 }
 
 /// The values of one output over all answers, row-major.
@@ -43,7 +63,7 @@ impl Output {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Label => "label",
-            Self::Probabilities => "probabilities",
+            Self::Probabilities | Self::Best(_) => "probabilities",
             Self::PredictionId => "prediction_id",
             Self::Set => "set",
         }
@@ -51,7 +71,7 @@ impl Output {
 
     pub(super) fn datatype(self) -> &'static str {
         match self {
-            Self::Label | Self::PredictionId => "BYTES",
+            Self::Label | Self::PredictionId | Self::Best(_) => "BYTES",
             Self::Probabilities => "FP32",
             Self::Set => "BOOL",
         }
@@ -62,26 +82,44 @@ impl Output {
         match self {
             Self::Label | Self::PredictionId => Vec::new(),
             Self::Probabilities | Self::Set => vec![signed(classes)],
+            Self::Best(count) => vec![signed(count.get().min(classes))],
         }
     }
 
-    /// The outputs of these names, or the usual ones when none is named.
+    /// The outputs of these names, each with how many classes are wanted of it where that is said, or the usual ones
+    /// when none is named.
     pub(super) fn chosen<'a>(
-        names: impl Iterator<Item = &'a str>,
+        wanted: impl Iterator<Item = (&'a str, Option<u64>)>,
     ) -> Result<Vec<Self>, RequestError> {
-        let mut chosen = Vec::new();
-        for name in names {
+        let mut chosen: Vec<Self> = Vec::new();
+        for (name, best) in wanted {
             let output = Self::ALL.into_iter().find(|it| it.name() == name);
             let output = output.ok_or_else(|| RequestError::Output { name: shortened(name) })?;
-            if chosen.contains(&output) {
+            if chosen.iter().any(|it| it.name() == name) {
                 return Err(RequestError::Twice { name: output.name() });
             }
-            chosen.push(output);
+            // As many as there are is as good as more of them.
+            let best =
+                best.map(|count| NonZeroUsize::new(usize::try_from(count).unwrap_or(usize::MAX)));
+            chosen.push(match (output, best) {
+                (_, None) => output,
+                (Self::Probabilities, Some(Some(count))) => Self::Best(count),
+                _ => return Err(RequestError::Classification { name: output.name() }),
+            });
         }
         Ok(if chosen.is_empty() { Self::USUAL.to_vec() } else { chosen })
     }
 
-    pub(super) fn values(self, answers: &[PredictReply], classes: usize) -> Values {
+    /// How many texts this is over so many answers, where it has more than one for each.
+    pub(super) fn texts(self, answers: usize, classes: usize) -> usize {
+        match self {
+            Self::Best(count) => answers.saturating_mul(count.get().min(classes)),
+            Self::Label | Self::PredictionId | Self::Probabilities | Self::Set => 0,
+        }
+    }
+
+    pub(super) fn values(self, answers: &[PredictReply], classes: Classes<'_>) -> Values {
+        let Classes { count: classes, names } = classes;
         match self {
             Self::Label => {
                 // Who acts on a label must not act on a guess.
@@ -96,18 +134,26 @@ impl Output {
             }
             Self::Probabilities => {
                 let mut shares = Vec::with_capacity(answers.len() * classes);
-                for answer in answers {
-                    if answer.scores.is_empty() {
-                        // The gate has one vote, and gave it to the background.
-                        let given = (0..).take(classes).map(|class: u32| {
-                            if class == answer.class_id { answer.confidence } else { 0.0 }
-                        });
-                        shares.extend(given);
-                    } else {
-                        shares.extend_from_slice(&answer.scores);
-                    }
-                }
+                answers.iter().for_each(|answer| put_shares(&mut shares, answer, classes));
                 Values::Numbers(shares)
+            }
+            Self::Best(count) => {
+                let mut texts = Vec::with_capacity(self.texts(answers.len(), classes));
+                let mut shares = Vec::with_capacity(classes);
+                for answer in answers {
+                    shares.clear();
+                    put_shares(&mut shares, answer, classes);
+                    let mut order: Vec<usize> = (0..shares.len()).collect();
+                    order.sort_by(|&a, &b| shares[b].total_cmp(&shares[a]));
+                    let won = usize::try_from(answer.class_id).ok();
+                    texts.extend(order.into_iter().take(count.get()).map(|class| {
+                        let name =
+                            names.get(class).or((won == Some(class)).then_some(&answer.class));
+                        let behind = name.map(|it| format!(":{it}")).unwrap_or_default();
+                        Bytes::from(format!("{:.6}:{class}{behind}", shares[class]))
+                    }));
+                }
+                Values::Texts(texts)
             }
             Self::Set => {
                 let mut flags = vec![false; answers.len() * classes];
@@ -119,6 +165,19 @@ impl Output {
                 Values::Flags(flags)
             }
         }
+    }
+}
+
+/// Adds what each class has of the vote.
+fn put_shares(shares: &mut Vec<f32>, answer: &PredictReply, classes: usize) {
+    if answer.scores.is_empty() {
+        // The gate has one vote, and gave it to the background.
+        let given = (0..)
+            .take(classes)
+            .map(|class: u32| if class == answer.class_id { answer.confidence } else { 0.0 });
+        shares.extend(given);
+    } else {
+        shares.extend_from_slice(&answer.scores);
     }
 }
 
@@ -197,7 +256,7 @@ pub(super) fn put(
     response: &mut ModelInferResponse,
     outputs: &[Output],
     answers: &[PredictReply],
-    classes: usize,
+    classes: Classes<'_>,
     raw: bool,
 ) {
     if let Some(Haste { voted, members }) = Haste::of(answers) {
@@ -225,7 +284,7 @@ pub(super) fn put(
         response.outputs.push(InferOutputTensor {
             name: output.name().to_owned(),
             datatype: output.datatype().to_owned(),
-            shape: shape(output, answers.len(), classes),
+            shape: shape(output, answers.len(), classes.count),
             contents,
             ..InferOutputTensor::default()
         });
@@ -235,6 +294,8 @@ pub(super) fn put(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const TWO: Classes<'static> = Classes { count: 2, names: &[] };
 
     fn answers() -> [PredictReply; 2] {
         let vote = PredictReply {
@@ -257,15 +318,15 @@ mod tests {
 
     #[test]
     fn a_text_stands_behind_its_length_in_four_little_endian_bytes() {
-        let labels = Output::Label.values(&answers(), 2);
+        let labels = Output::Label.values(&answers(), TWO);
         assert_eq!(&*labels.raw(), b"\x03\0\0\0tap\x04\0\0\0idle");
-        let ids = Output::PredictionId.values(&answers()[..1], 2);
+        let ids = Output::PredictionId.values(&answers()[..1], TWO);
         assert_eq!(ids, Values::Texts(vec!["ab".repeat(16).into()]));
     }
 
     #[test]
     fn what_the_gate_says_is_one_vote_for_the_background() {
-        let shares = Output::Probabilities.values(&answers(), 2);
+        let shares = Output::Probabilities.values(&answers(), TWO);
         assert_eq!(shares, Values::Numbers(vec![0.25, 0.75, 1.0, 0.0]));
     }
 
@@ -274,7 +335,7 @@ mod tests {
         let [mut vote, gate] = answers();
         vote.abstained = true;
         let mut response = ModelInferResponse::default();
-        put(&mut response, &Output::USUAL, &[vote, gate], 2, true);
+        put(&mut response, &Output::USUAL, &[vote, gate], TWO, true);
         assert_eq!(&*response.raw_output_contents[0], b"\0\0\0\0\x04\0\0\0idle");
         let count = response.parameters["abstained"].parameter_choice.clone();
         assert_eq!(count, Some(ParameterChoice::Int64Param(1)));
@@ -287,7 +348,7 @@ mod tests {
         vote.set = vec![0, 1];
         gate.set = vec![0, 7];
         let cut = PredictReply { set: Vec::new(), ..vote.clone() };
-        let flags = Output::Set.values(&[vote, gate, cut], 2);
+        let flags = Output::Set.values(&[vote, gate, cut], TWO);
         assert_eq!(flags, Values::Flags(vec![true, true, true, false, false, false]));
         assert_eq!(&*flags.raw(), [1, 1, 1, 0, 0, 0]);
         assert_eq!((Output::Set.datatype(), Output::Set.dimensions(2)), ("BOOL", vec![2]));
@@ -296,11 +357,11 @@ mod tests {
     #[test]
     fn haste_is_said_and_nothing_is_said_without() {
         let mut response = ModelInferResponse::default();
-        put(&mut response, &[Output::Label], &answers(), 2, true);
+        put(&mut response, &[Output::Label], &answers(), TWO, true);
         assert!(response.parameters.is_empty());
         let [mut vote, gate] = answers();
         (vote.cut_short, vote.voted, vote.members) = (true, 2, 7);
-        put(&mut response, &[Output::Label], &[gate, vote], 2, true);
+        put(&mut response, &[Output::Label], &[gate, vote], TWO, true);
         let choices: Vec<_> = response
             .parameters
             .iter()
@@ -313,11 +374,12 @@ mod tests {
 
     #[test]
     fn only_what_is_asked_for_is_given_and_in_that_order() {
-        let chosen = Output::chosen(["probabilities", "label"].into_iter()).unwrap();
-        assert_eq!(chosen, [Output::Probabilities, Output::Label]);
+        let chosen = |names: &[&'static str]| Output::chosen(names.iter().map(|&it| (it, None)));
+        let two = chosen(&["probabilities", "label"]).unwrap();
+        assert_eq!(two, [Output::Probabilities, Output::Label]);
         for raw in [true, false] {
             let mut response = ModelInferResponse::default();
-            put(&mut response, &chosen, &answers(), 2, raw);
+            put(&mut response, &two, &answers(), TWO, raw);
             let names: Vec<&str> = response.outputs.iter().map(|it| &*it.name).collect();
             assert_eq!(names, ["probabilities", "label"]);
             assert_eq!(response.outputs[0].shape, [2, 2]);
@@ -325,8 +387,48 @@ mod tests {
             assert_eq!(response.raw_output_contents.len(), if raw { 2 } else { 0 });
             assert!(response.outputs.iter().all(|it| it.contents.is_none() == raw));
         }
-        assert_eq!(Output::chosen([].into_iter()).unwrap(), Output::USUAL);
-        assert!(Output::chosen(["class"].into_iter()).is_err());
-        assert!(Output::chosen(["label", "label"].into_iter()).is_err());
+        assert_eq!(chosen(&[]).unwrap(), Output::USUAL);
+        assert!(chosen(&["class"]).is_err());
+        assert!(chosen(&["label", "label"]).is_err());
+    }
+
+    #[test]
+    fn the_best_classes_are_texts_that_say_share_class_and_name() {
+        let best = |count| Output::chosen([("probabilities", Some(count))].into_iter());
+        let [one, many] = [best(1).unwrap()[0], best(u64::MAX).unwrap()[0]];
+        let names = ["idle".to_owned(), "tap".to_owned()];
+        let classes = Classes { names: &names, ..TWO };
+        let said = |output: Output, classes| match output.values(&answers(), classes) {
+            Values::Texts(texts) => {
+                texts.iter().map(|it| String::from_utf8_lossy(it).into_owned()).collect::<Vec<_>>()
+            }
+            other @ (Values::Numbers(_) | Values::Flags(_)) => panic!("{other:?}"),
+        };
+        assert_eq!(said(one, classes), ["0.750000:1:tap", "1.000000:0:idle"]);
+        let all = ["0.750000:1:tap", "0.250000:0:idle", "1.000000:0:idle", "0.000000:1:tap"];
+        assert_eq!(said(many, classes), all);
+        // Whoever answered elsewhere has said who won, and no other name.
+        let few = ["0.750000:1:tap", "0.250000:0", "1.000000:0:idle", "0.000000:1"];
+        assert_eq!(said(many, TWO), few);
+        assert_eq!((many.name(), many.datatype()), ("probabilities", "BYTES"));
+        assert_eq!((one.dimensions(2), many.dimensions(2)), (vec![1], vec![2]));
+        assert_eq!((many.texts(3, 2), many.texts(usize::MAX, 2)), (6, usize::MAX));
+        assert!(matches!(best(0), Err(RequestError::Classification { .. })));
+        for wrong in ["label", "prediction_id", "set"] {
+            let refused = Output::chosen([(wrong, Some(1))].into_iter()).unwrap_err();
+            assert!(matches!(refused, RequestError::Classification { .. }), "{refused}");
+        }
+        let twice = [("probabilities", Some(1)), ("probabilities", None)];
+        assert!(matches!(Output::chosen(twice.into_iter()), Err(RequestError::Twice { .. })));
+    }
+
+    #[test]
+    fn equal_shares_are_in_class_order() {
+        let [vote, _] = answers();
+        let even = PredictReply { scores: vec![0.25, 0.5, 0.25], ..vote };
+        let classes = Classes { count: 3, names: &[] };
+        let best = Output::Best(NonZeroUsize::MAX).values(&[even], classes);
+        let texts = ["0.500000:1:tap", "0.250000:0", "0.250000:2"].map(Bytes::from);
+        assert_eq!(best, Values::Texts(texts.to_vec()));
     }
 }

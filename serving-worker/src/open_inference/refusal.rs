@@ -26,6 +26,9 @@ impl From<InferError> for Status {
     }
 }
 
+/// Texts that one output may have: each takes some twenty times the room of a number.
+pub(super) const TEXTS_MAX: usize = 1 << 16;
+
 /// What is wrong with a request. Each says what to send.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RequestError {
@@ -57,12 +60,17 @@ pub(crate) enum RequestError {
     },
     /// Values of a kind that is not taken.
     #[error(
-        "datatype {datatype:?} is not taken; send FP32 (FP64, BOOL and integers are turned into it)"
+        "datatype {datatype:?} is not taken; send FP32 (FP16, BF16, FP64, BOOL and integers are turned into it)"
     )]
     Datatype {
         /// What was said.
         datatype: String,
     },
+    /// Halves among numbers.
+    #[error(
+        "FP16 and BF16 are sent in binary (`raw_input_contents`, `binary_data_size`); else send FP32"
+    )]
+    OnlyBinary,
     /// Not two dimensions.
     #[error("the shape of `features` is {shape}; it must be [samples, values of a sample]")]
     Shape {
@@ -141,6 +149,22 @@ pub(crate) enum RequestError {
         /// Its feature.
         column: usize,
     },
+    /// Classes of an output that has none, or none of them.
+    #[error(
+        "`classification` of {name:?} cannot be; it is how many classes of `probabilities` are wanted, 1 or more"
+    )]
+    Classification {
+        /// The output.
+        name: &'static str,
+    },
+    /// More texts than one answer may have.
+    #[error(
+        "{texts} classes are asked for over all samples; ask for at most {TEXTS_MAX}, or for `probabilities` as numbers"
+    )]
+    Texts {
+        /// How many.
+        texts: usize,
+    },
     /// A parameter that would change what the answer means.
     #[error("parameter `{name}` is not done here; {instead}")]
     Parameter {
@@ -149,10 +173,14 @@ pub(crate) enum RequestError {
         /// What to do.
         instead: &'static str,
     },
-    /// A `timeout` or a `priority` that is none.
+    /// A `timeout`, a `priority` or a `classification` that is none.
     #[error(
         "`{name}` is {value}; it must be a whole number{}",
-        if *name == "timeout" { " of microseconds" } else { ", 1 the most urgent" }
+        match *name {
+            "timeout" => " of microseconds",
+            "priority" => ", 1 the most urgent",
+            _ => "",
+        }
     )]
     Whole {
         /// Which parameter.

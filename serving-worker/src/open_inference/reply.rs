@@ -13,7 +13,7 @@ use proto::inference::{
 use serde_json::{Value, json};
 
 use super::{
-    outputs::{Haste, Values, abstained, shape},
+    outputs::{Classes, Haste, Values, abstained, shape},
     request::Asked,
 };
 use crate::answer::Answered;
@@ -24,7 +24,7 @@ pub(super) const HEADER_LENGTH: HeaderName =
 
 /// The answer to `asked`; `binary` says it for each of its outputs.
 pub(super) fn inferred(asked: &Asked, answered: &Answered, binary: &[bool]) -> Response {
-    let classes = answered.classes;
+    let classes = Classes::from(answered);
     let mut behind = Vec::new();
     let outputs: Vec<Value> = asked
         .outputs
@@ -35,7 +35,7 @@ pub(super) fn inferred(asked: &Asked, answered: &Answered, binary: &[bool]) -> R
             let mut tensor = json!({
                 "name": output.name(),
                 "datatype": output.datatype(),
-                "shape": shape(output, answered.answers.len(), classes),
+                "shape": shape(output, answered.answers.len(), classes.count),
             });
             if binary {
                 let raw = values.raw();

@@ -72,9 +72,10 @@ pub(super) fn parse(message: ModelInferRequest) -> Result<(Asked, bool), Request
     };
     for output in &outputs {
         refuse_shared_memory(output.parameters.keys())?;
-        refuse_classification(output.parameters.keys())?;
     }
-    let outputs = Output::chosen(outputs.iter().map(|it| &*it.name))?;
+    let best = outputs.iter().map(|it| whole(CLASSIFICATION, &it.parameters));
+    let best: Vec<_> = best.collect::<Result<_, _>>()?;
+    let outputs = Output::chosen(outputs.iter().map(|it| &*it.name).zip(best))?;
     let timeout_us = whole("timeout", &parameters)?.filter(|&us| us != 0);
     let urgency = Urgency::of_priority(whole("priority", &parameters)?.unwrap_or(0));
     let (model, version, width) = (model_name, model_version, shape.width);
@@ -100,6 +101,9 @@ fn coverage(parameters: &BTreeMap<String, InferParameter>) -> Result<Option<f64>
 /// The parameter that says how often a set must hold the true class.
 pub(super) const COVERAGE: &str = "coverage";
 
+/// The parameter of an output that says how many of its classes are wanted.
+pub(super) const CLASSIFICATION: &str = "classification";
+
 /// The one input has one name.
 pub(super) fn named(name: &str) -> Result<(), RequestError> {
     if name == INPUT { Ok(()) } else { Err(RequestError::Input { name: shortened(name) }) }
@@ -112,17 +116,6 @@ pub(super) fn refuse_shared_memory<'a>(
     if parameters.any(|it| it.starts_with("shared_memory")) {
         let instead = "send and read values in the messages themselves";
         return Err(RequestError::Parameter { name: "shared_memory_region", instead });
-    }
-    Ok(())
-}
-
-/// Another answer than the output has.
-pub(super) fn refuse_classification<'a>(
-    mut parameters: impl Iterator<Item = &'a String>,
-) -> Result<(), RequestError> {
-    if parameters.any(|it| it == "classification") {
-        let instead = "ask for `label` and `probabilities`";
-        return Err(RequestError::Parameter { name: "classification", instead });
     }
     Ok(())
 }
@@ -246,15 +239,34 @@ mod tests {
             let refused = parse(message).unwrap_err().to_string();
             assert!(refused.contains(name), "{refused}");
         }
+        let mut words = message(vec![0, 3]);
+        words.inputs[0].datatype = "BYTES".to_owned();
+        assert!(matches!(parse(words), Err(RequestError::Datatype { .. })));
         let mut other = message(vec![0, 3]);
         other.inputs[0].name = "input-0".to_owned();
         assert!(matches!(parse(other), Err(RequestError::Input { .. })));
         let mut none = message(vec![0, 3]);
         none.inputs.clear();
         assert!(matches!(parse(none), Err(RequestError::Inputs { count: 0 })));
-        let mut half = message(vec![0, 3]);
-        half.inputs[0].datatype = "FP16".to_owned();
-        assert!(matches!(parse(half), Err(RequestError::Datatype { .. })));
+    }
+
+    #[test]
+    fn the_best_classes_are_asked_for_by_a_number() {
+        let of = |choice| {
+            let mut message = message(vec![0, 3]);
+            let parameter = InferParameter { parameter_choice: Some(choice) };
+            let parameters = [("classification".to_owned(), parameter)].into();
+            let name = "probabilities".to_owned();
+            message.outputs = vec![InferRequestedOutputTensor { name, parameters }];
+            parse(message).map(|(asked, _)| asked.outputs)
+        };
+        let two = [Output::Best(std::num::NonZeroUsize::new(2).unwrap())];
+        assert_eq!(of(ParameterChoice::Int64Param(2)).unwrap(), two);
+        assert_eq!(of(ParameterChoice::Uint64Param(2)).unwrap(), two);
+        let none = of(ParameterChoice::Int64Param(0)).unwrap_err();
+        assert!(matches!(none, RequestError::Classification { .. }));
+        let text = of(ParameterChoice::StringParam("2".to_owned())).unwrap_err().to_string();
+        assert_eq!(text, "`classification` is \"2\"; it must be a whole number");
     }
 
     proptest! {

@@ -1,9 +1,11 @@
 //! The values of an input, in each of the forms that the protocol has, as `f32`: checked once, never a
 //! panic.
 //!
-//! FP32 is taken as it is. FP64 is rounded to the nearest FP32, as an imported file is. Whole numbers
+//! FP32 is taken as it is, and so are FP16 and BF16, of which each value is one of FP32: they come in binary only, since
+//! the protocol has no field for them. FP64 is rounded to the nearest FP32, as an imported file is. Whole numbers
 //! and truth values must be exact in FP32; a larger one is refused by name rather than changed.
 
+use half::{bf16, f16};
 use proto::inference::InferTensorContents;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, SeqAccess, Visitor};
 
@@ -21,6 +23,8 @@ pub(super) enum Datatype {
     Int16,
     Int32,
     Int64,
+    Fp16,
+    Bf16,
     Fp32,
     Fp64,
 }
@@ -37,6 +41,8 @@ impl Datatype {
             "INT16" => Ok(Self::Int16),
             "INT32" => Ok(Self::Int32),
             "INT64" => Ok(Self::Int64),
+            "FP16" => Ok(Self::Fp16),
+            "BF16" => Ok(Self::Bf16),
             "FP32" => Ok(Self::Fp32),
             "FP64" => Ok(Self::Fp64),
             _ => Err(RequestError::Datatype { datatype: crate::answer::shortened(name) }),
@@ -47,7 +53,7 @@ impl Datatype {
     fn bytes(self) -> usize {
         match self {
             Self::Bool | Self::Uint8 | Self::Int8 => 1,
-            Self::Uint16 | Self::Int16 => 2,
+            Self::Uint16 | Self::Int16 | Self::Fp16 | Self::Bf16 => 2,
             Self::Uint32 | Self::Int32 | Self::Fp32 => 4,
             Self::Uint64 | Self::Int64 | Self::Fp64 => 8,
         }
@@ -156,6 +162,8 @@ pub(super) fn raw(
         Datatype::Int16 => shape.all_whole(twos.map(|&it| i16::from_le_bytes(it))),
         Datatype::Uint32 => shape.all_whole(fours.map(|&it| u32::from_le_bytes(it))),
         Datatype::Int32 => shape.all_whole(fours.map(|&it| i32::from_le_bytes(it))),
+        Datatype::Fp16 => Ok(twos.map(|&it| f16::from_le_bytes(it).to_f32()).collect()),
+        Datatype::Bf16 => Ok(twos.map(|&it| bf16::from_le_bytes(it).to_f32()).collect()),
         Datatype::Fp32 => Ok(fours.map(|&it| f32::from_le_bytes(it)).collect()),
         Datatype::Uint64 => shape.all_whole(eights.map(|&it| u64::from_le_bytes(it))),
         Datatype::Int64 => shape.all_whole(eights.map(|&it| i64::from_le_bytes(it))),
@@ -179,6 +187,7 @@ pub(super) fn typed(
         }
         Datatype::Uint64 => shape.all_whole(contents.uint64_contents.into_iter())?,
         Datatype::Int64 => shape.all_whole(contents.int64_contents.into_iter())?,
+        Datatype::Fp16 | Datatype::Bf16 => return Err(RequestError::OnlyBinary),
         Datatype::Fp32 => contents.fp32_contents,
         Datatype::Fp64 => shape.all_rounded(contents.fp64_contents.into_iter())?,
     };
@@ -203,6 +212,7 @@ pub(super) fn listed(
     }
     shape.filled_by(data.values.len())?;
     match datatype {
+        Datatype::Fp16 | Datatype::Bf16 => Err(RequestError::OnlyBinary),
         Datatype::Fp32 | Datatype::Fp64 => shape.all_rounded(data.values.iter().copied()),
         Datatype::Bool
         | Datatype::Uint8
