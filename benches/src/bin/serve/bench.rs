@@ -23,7 +23,7 @@ use crate::{
     neighbours, overload,
     peers::{Peers, SEVEN},
     process::{CLIENT, Core, SERVER, pinned, stay_on},
-    rude, shared_core, stages, start, swap,
+    rude, shared_core, stages, start, swap, traced,
     wire::Method,
     worker::{Node, Order, Start, Worker},
 };
@@ -126,7 +126,7 @@ pub(crate) fn run(ask: Ask) -> Result<(), Fault> {
     bench.find_peers();
 
     type Part = fn(&mut Bench) -> Result<(), Fault>;
-    let parts: [(&str, Part); 9] = [
+    let parts: [(&str, Part); 10] = [
         ("latency", latency::run),
         ("shared-core", shared_core::run),
         ("stages", stages::run),
@@ -135,6 +135,7 @@ pub(crate) fn run(ask: Ask) -> Result<(), Fault> {
         ("swap", swap::run),
         ("drain", drain::run),
         ("neighbours", neighbours::run),
+        ("traced", traced::run),
         ("start", start::run),
     ];
     for (name, part) in parts {
@@ -195,7 +196,11 @@ impl Bench {
 
     /// A worker that serves these tasks, and who gives it orders.
     pub(crate) fn serving(&self, name: &str, core: Core) -> Result<(Worker, Node), Fault> {
-        let start = Start { core, ..self.start(name)? };
+        self.serving_from(&Start { core, ..self.start(name)? })
+    }
+
+    /// The same of one that is started so.
+    pub(crate) fn serving_from(&self, start: &Start) -> Result<(Worker, Node), Fault> {
         let digest = start.keep(&self.ensemble)?;
         let worker = start.run()?;
         let mut node = Node::attach(&self.runtime, &worker)?;

@@ -53,6 +53,12 @@ pub(crate) struct Summary {
     pub(crate) slow_neighbour_p99_ratio: Option<f64>,
     pub(crate) tasks_100_rss_mib: Option<f64>,
     pub(crate) tasks_100_p99_us: Option<f64>,
+    /// Processor time of an answer of a worker that has a collector nobody asks for, over one without.
+    pub(crate) unsampled_cpu_ratio: Option<f64>,
+    /// … of one that tells of every request.
+    pub(crate) traced_cpu_ratio: Option<f64>,
+    /// … and the median of its latency.
+    pub(crate) traced_p50_ratio: Option<f64>,
     pub(crate) cold_start_ms: Option<f64>,
     /// With the seven members, after load.
     pub(crate) rss_mib: Option<f64>,

@@ -22,6 +22,7 @@ mod spread;
 mod stages;
 mod start;
 mod swap;
+mod traced;
 mod wire;
 mod worker;
 
@@ -40,7 +41,7 @@ const USAGE: &str = "\
 serve --program SENSEMBLE [--data DIR] [--work DIR] [--quick] [--json FILE] [--soak MINUTES]
       [--only PART,PART] [--learning PYTHON --serving PYTHON --kserve PYTHON | --without-peers REASON]
 
-parts: latency shared-core stages overload rude swap drain neighbours start
+parts: latency shared-core stages overload rude swap drain neighbours traced start
 ";
 
 fn main() -> ExitCode {

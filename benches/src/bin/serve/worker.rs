@@ -44,6 +44,16 @@ pub(crate) struct Start {
     pub(crate) core: Core,
     /// Port 0 picks one.
     pub(crate) grpc: SocketAddr,
+    /// Whom it tells of traces, if anybody.
+    pub(crate) told: Option<Told>,
+}
+
+/// Where traces go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Told {
+    pub(crate) collector: SocketAddr,
+    /// By OpenTelemetry's name; empty for what a worker does when nothing is said.
+    pub(crate) sampler: &'static str,
 }
 
 impl Start {
@@ -55,7 +65,13 @@ impl Start {
             Err(error) => return Err(error.into()),
         }
         fs::create_dir_all(&dir)?;
-        Ok(Self { program: program.to_owned(), dir, core, grpc: ([127, 0, 0, 1], 0).into() })
+        Ok(Self {
+            program: program.to_owned(),
+            dir,
+            core,
+            grpc: ([127, 0, 0, 1], 0).into(),
+            told: None,
+        })
     }
 
     /// Puts a bundle where the worker looks first; only while it does not run.
@@ -73,6 +89,10 @@ impl Start {
         command.arg("--data-dir").arg(&self.dir).args(["--grpc", &self.grpc.to_string()]);
         command.args(["--http", "127.0.0.1:0", "--metrics", "127.0.0.1:0"]);
         command.args(["--orphan-wait-s", "7200"]).env("SENSEMBLE_LOG", "warn");
+        if let Some(Told { collector, sampler }) = self.told {
+            command.args(["--otlp-endpoint", &format!("http://{collector}")]);
+            command.args(["--traces-sampler", sampler]);
+        }
         let mut process = Process::start(&mut command)?;
         let until = Instant::now() + PATIENCE;
         loop {
