@@ -14,6 +14,8 @@ pub(crate) enum Runner {
 pub(crate) struct Tally {
     pub(crate) passed: usize,
     pub(crate) failed: usize,
+    /// Which ones, as their runner names them.
+    pub(crate) failures: Vec<String>,
     /// Name and reason.
     pub(crate) skipped: Vec<(String, String)>,
     /// Steps that failed as a whole, by name; each counts as one.
@@ -50,6 +52,10 @@ impl Tally {
                 self.skip("a test", "filtered out or ignored in the source");
             }
         }
+        self.failures.extend(match runner {
+            Runner::Libtest => libtest_failures(output),
+            Runner::Nextest => nextest_failures(output),
+        });
         !counts.is_empty()
     }
 
@@ -73,7 +79,7 @@ impl Tally {
     /// The end of a chore: what failed and what was skipped by name, then one line of counts.
     pub(crate) fn report(&self) -> String {
         let mut text = String::from("\n");
-        for name in &self.broken {
+        for name in self.failures.iter().chain(&self.broken) {
             text.push_str(&format!("failed: {name}\n"));
         }
         for (name, reason) in &self.skipped {
@@ -111,6 +117,33 @@ fn nextest(line: &str) -> Option<(usize, usize, usize)> {
     Some((count("passed"), failed, count("skipped")))
 }
 
+/// The names below the last `failures:` before each count.
+fn libtest_failures(output: &str) -> Vec<String> {
+    let (mut failures, mut listed) = (vec![], vec![]);
+    for line in output.lines() {
+        if line == "failures:" {
+            listed.clear();
+        } else if let Some(name) = line.strip_prefix("    ").filter(|it| !it.contains(' ')) {
+            listed.push(name.to_owned());
+        } else if line.starts_with("test result: ") {
+            failures.append(&mut listed);
+        }
+    }
+    failures
+}
+
+/// `TIMEOUT [   0.1s] (3/9) models::golden the_name`, of the lines behind the summary.
+fn nextest_failures(output: &str) -> Vec<String> {
+    let lines = output.lines().skip_while(|line| nextest(line).is_none()).skip(1);
+    let named = lines.filter_map(|line| {
+        let (how, rest) = line.trim().split_once(" [")?;
+        let (_, name) = rest.split_once("] ")?;
+        let name = name.split_once(") ").map_or(name, |(_, name)| name);
+        how.chars().all(|it| it.is_ascii_uppercase()).then(|| name.trim().to_owned())
+    });
+    named.collect()
+}
+
 fn number_before<'a>(mut parts: impl Iterator<Item = &'a str>, word: &str) -> usize {
     parts
         .find_map(|part| {
@@ -136,12 +169,26 @@ mod tests {
             Runner::Nextest,
             "    test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 63 filtered out\n     \
              Summary [   0.012s] 9 tests run: 6 passed (1 slow, 1 leaky), 1 failed, \
-             1 timed out, 1 exec failed, 0 skipped"
+             1 timed out, 1 exec failed, 0 skipped\n        \
+             FAIL [   0.008s] (2/9) stories::open_clients tritonclient\n     \
+             TIMEOUT [   0.010s] models a::b\nerror: test run failed"
         ));
         assert_eq!((tally.passed, tally.failed), (9, 5));
+        assert_eq!(tally.failures, ["stories::open_clients tritonclient", "models a::b"]);
         assert_eq!(tally.skipped, []);
         assert!(!tally.add(Runner::Libtest, "error: could not compile `models`"));
         assert!(!tally.good());
+    }
+
+    #[test]
+    fn who_failed_is_named_beside_the_count() {
+        let mut tally = Tally::default();
+        tally.add(
+            Runner::Libtest,
+            "failures:\n\n---- a::b stdout ----\n    noise\n\nfailures:\n    a::b\n    c\n\n\
+             test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out",
+        );
+        assert_eq!(tally.report(), "\nfailed: a::b\nfailed: c\n1 passed, 2 failed, 0 skipped");
     }
 
     #[test]
