@@ -59,6 +59,32 @@ pub fn together(folder: &Folder, families: &[Family]) -> Result<Ensemble, Fault>
     Ok(Ensemble::new(parts(schema, fitted))?)
 }
 
+/// The same members in their smaller forms, as a job ships them where that costs no accuracy.
+///
+/// # Errors
+///
+/// What makes no ensemble.
+pub fn smaller(ensemble: &Ensemble) -> Result<Ensemble, Fault> {
+    let mut parts = ensemble.clone().into_parts();
+    for Weighted { member, .. } in &mut parts.members {
+        if let Some(smaller) = member.model.compacted() {
+            member.model = smaller;
+        }
+    }
+    Ok(Ensemble::new(parts)?)
+}
+
+/// Those members that are of `families`.
+///
+/// # Errors
+///
+/// What makes no ensemble.
+pub fn only(ensemble: &Ensemble, families: &[Family]) -> Result<Ensemble, Fault> {
+    let mut parts = ensemble.clone().into_parts();
+    parts.members.retain(|it| families.contains(&it.member.family));
+    Ok(Ensemble::new(parts)?)
+}
+
 /// An ensemble of equal weights; a preparation that several have is done once.
 #[must_use]
 pub fn parts(schema: Schema, fitted: Vec<Fitted>) -> Parts {

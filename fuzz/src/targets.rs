@@ -199,19 +199,21 @@ const BUNDLE_WORDS: &[&[u8]] = &[
 ];
 
 fn bundle_seeds() -> Vec<Vec<u8>> {
-    const GOLDEN: [&[u8]; 24] = [
+    const GOLDEN: [&[u8]; 26] = [
         include_bytes!("../../models/golden/v1-boosted.bundle"),
         include_bytes!("../../models/golden/v1-forest.bundle"),
         include_bytes!("../../models/golden/v1-gated.bundle"),
         include_bytes!("../../models/golden/v1-knn.bundle"),
         include_bytes!("../../models/golden/v1-linear-svm.bundle"),
         include_bytes!("../../models/golden/v1-mlp.bundle"),
+        include_bytes!("../../models/golden/v1-near.bundle"),
         include_bytes!("../../models/golden/v1-rbf-svm.bundle"),
         include_bytes!("../../models/golden/v1-ridge.bundle"),
         include_bytes!("../../models/golden/v1-selected.bundle"),
         include_bytes!("../../models/golden/v2-measured.bundle"),
         include_bytes!("../../models/golden/v2-soft.bundle"),
         include_bytes!("../../models/golden/v3-knn.bundle"),
+        include_bytes!("../../models/golden/v3-near.bundle"),
         include_bytes!("../../models/golden/v3-rbf-svm.bundle"),
         include_bytes!("../../models/golden/v3-soft.bundle"),
         include_bytes!("../../models/golden/v4-compact.bundle"),

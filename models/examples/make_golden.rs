@@ -35,12 +35,17 @@ fn main() -> ExitCode {
         few.expect("fourteen made-up samples are samples")
     };
     let alone = synthetic::ensemble(&[Family::RbfSvm], SHAPE, false, 20);
+    // Rows of many blocks, of which an answer leaves some out.
+    let blocks = Shape { width: 20, rows: 200, ..SHAPE };
+    let near = synthetic::ensemble(&[Family::Knn], blocks, false, 24);
     let files = [
         ("logistic", synthetic::ensemble(&[Family::Logistic], SHAPE, false, 21)),
         ("lda", synthetic::ensemble(&[Family::Lda], SHAPE, false, 22)),
         ("rbf-svm", synthetic::short(alone.clone())),
         ("compact", synthetic::short(synthetic::compacted(alone))),
         ("soft", synthetic::short(seven(soft.clone()))),
+        ("near", near.clone()),
+        ("near", synthetic::compacted(near)),
         ("half", synthetic::halved(synthetic::ensemble(&[Family::Mlp], SHAPE, false, 23))),
         (
             "whole",

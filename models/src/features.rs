@@ -104,6 +104,12 @@ impl Features {
         &self.values
     }
 
+    /// [`Features::values`], to keep.
+    #[must_use]
+    pub fn into_values(self) -> Vec<f32> {
+        self.values
+    }
+
     /// The samples at `rows`, in that order.
     #[must_use]
     pub fn select(&self, rows: &[usize]) -> Self {

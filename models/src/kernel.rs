@@ -7,10 +7,12 @@
 //! has, and where this one has wider ones (`pulp` looks once), those. Width changes no bit.
 
 mod bytes;
+mod near;
 
 use std::sync::OnceLock;
 
-pub use bytes::{squared_distances_of_bytes, squared_distances_within};
+pub use bytes::{nearest_of_bytes, squared_distances_of_bytes};
+pub use near::{BLOCK_ROWS, Blocks, Spare, boxes, nearest};
 use pulp::{Arch, Simd, WithSimd};
 
 /// Partial sums kept side by side: eight registers of four, or two of sixteen.

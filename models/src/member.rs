@@ -1,7 +1,7 @@
 //! One trained model of an ensemble, lowered to plain arrays.
 
 use crate::{
-    features::Features, precision::Precision, preparation::Preparation, rows::Rows,
+    features::Features, near::Spare, precision::Precision, preparation::Preparation, rows::Rows,
     schema::ClassId, softness::Scale, vote::first_largest, work::Work,
 };
 
@@ -132,8 +132,10 @@ pub struct Buffers {
     a: Vec<f32>,
     /// Outputs of a layer, sums.
     b: Vec<f32>,
-    /// Distance and label of the nearest rows, sorted.
-    nearest: Vec<(f32, u16)>,
+    /// Distance and number of the nearest rows, sorted.
+    nearest: Vec<(f32, usize)>,
+    /// What finding them needs.
+    near: Spare,
     /// The sample as compact rows see it.
     bytes: Vec<u8>,
 }
@@ -267,18 +269,18 @@ impl Model {
     /// Bytes of all arrays as a bundle has them.
     #[must_use]
     pub fn shipped_bytes(&self) -> u64 {
-        let halved = match self {
+        let not_shipped = match self {
+            Self::Knn(knn) => knn.rows.bytes() - knn.rows.rows().bytes(),
             Self::Mlp(mlp) if mlp.precision == Precision::Half => {
-                mlp.layers.iter().map(|layer| bytes_of(&layer.weights)).sum()
+                mlp.layers.iter().map(|layer| bytes_of(&layer.weights)).sum::<u64>() / 2
             }
-            Self::Knn(_)
-            | Self::Linear(_)
+            Self::Linear(_)
             | Self::Forest(_)
             | Self::RbfSvm(_)
             | Self::Mlp(_)
             | Self::Boosted(_) => 0,
         };
-        self.bytes() - halved / 2
+        self.bytes() - not_shipped
     }
 
     /// The model in its smaller form, if it has one that it does not have yet: a byte for each value of the
@@ -287,8 +289,8 @@ impl Model {
     pub fn compacted(&self) -> Option<Self> {
         match self {
             Self::Knn(model) => {
-                let rows = model.rows.compacted(model.width)?;
-                Some(Self::Knn(Knn { rows, labels: model.labels.clone(), ..*model }))
+                let rows = model.rows.compacted()?;
+                Some(Self::Knn(Knn { rows, labels: model.labels.clone(), k: model.k }))
             }
             Self::RbfSvm(model) => {
                 let vectors = model.vectors.compacted(model.width)?;
@@ -309,7 +311,7 @@ impl Model {
     #[must_use]
     pub fn is_compact(&self) -> bool {
         match self {
-            Self::Knn(model) => matches!(model.rows, Rows::Compact(_)),
+            Self::Knn(model) => matches!(model.rows.rows(), Rows::Compact(_)),
             Self::RbfSvm(model) => matches!(model.vectors, Rows::Compact(_)),
             Self::Mlp(model) => model.precision == Precision::Half,
             Self::Linear(_) | Self::Forest(_) | Self::Boosted(_) => false,

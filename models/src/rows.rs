@@ -7,10 +7,7 @@
 
 use crate::{
     check,
-    kernel::{
-        squared_distances, squared_distances_of_bytes, squared_distances_of_many,
-        squared_distances_within,
-    },
+    kernel::{squared_distances, squared_distances_of_bytes, squared_distances_of_many},
     member::ModelError,
 };
 
@@ -82,8 +79,7 @@ impl Rows {
             Self::Exact(rows) => squared_distances(rows, x, then),
             Self::Compact(rows) => {
                 rows.take(x, spare);
-                let square = rows.square();
-                squared_distances_of_bytes(&rows.bytes, spare, |sum| then(far(sum, square)));
+                squared_distances_of_bytes(&rows.bytes, spare, |sum| then(rows.distance(sum)));
             }
         }
     }
@@ -98,44 +94,13 @@ impl Rows {
         match self {
             Self::Exact(rows) => squared_distances_of_many(rows, xs, width, then),
             Self::Compact(rows) => {
-                let square = rows.square();
                 let mut spare = Vec::with_capacity(width);
                 for (sample, x) in xs.chunks_exact(width).enumerate() {
                     rows.take(x, &mut spare);
                     squared_distances_of_bytes(&rows.bytes, &spare, |sum| {
-                        then(sample, far(sum, square));
+                        then(sample, rows.distance(sum));
                     });
                 }
-            }
-        }
-    }
-
-    /// `|row - x|²` of those rows that are nearer than the last answer of `then`, with their numbers,
-    /// in order; while that is infinite, exact rows all come, as far as they may be.
-    pub(crate) fn nearer(
-        &self,
-        x: &[f32],
-        spare: &mut Vec<u8>,
-        mut then: impl FnMut(usize, f32) -> f32,
-    ) {
-        match self {
-            Self::Exact(rows) => {
-                let (mut row, mut limit) = (0, f32::INFINITY);
-                squared_distances(rows, x, |distance| {
-                    if distance < limit || limit == f32::INFINITY {
-                        limit = then(row, distance);
-                    }
-                    row += 1;
-                });
-            }
-            Self::Compact(rows) => {
-                rows.take(x, spare);
-                let square = rows.square();
-                squared_distances_within(&rows.bytes, spare, |row, sum| {
-                    let limit = then(row, far(sum, square)) / square;
-                    // A row too many is compared in vain, one too few would be missed.
-                    whole(limit * (1.0 + 1e-6)).saturating_add(1)
-                });
             }
         }
     }
@@ -174,29 +139,32 @@ impl Compact {
         ((value - self.low) / self.step + 0.5) as u8
     }
 
-    fn take(&self, x: &[f32], bytes: &mut Vec<u8>) {
+    pub(crate) fn take(&self, x: &[f32], bytes: &mut Vec<u8>) {
         bytes.clear();
         bytes.extend(x.iter().map(|&value| self.byte(value)));
     }
 
-    /// The distance that a sum of 1 stands for.
+    /// The squared distance that a sum of squares of bytes stands for.
+    #[expect(clippy::cast_precision_loss, reason = "a distance in single precision, as all are")]
+    pub(crate) fn distance(&self, sum: u32) -> f32 {
+        sum as f32 * self.square()
+    }
+
+    /// The largest sum of a squared distance that is no larger than `limit`, or a little more: a row too many is
+    /// compared in vain, one too few would be missed.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a cast saturates: infinity is the largest whole number"
+    )]
+    pub(crate) fn sum_within(&self, limit: f32) -> u32 {
+        (limit / self.square() * (1.0 + 1e-6)).ceil() as u32
+    }
+
+    /// The squared distance that a sum of 1 stands for.
     fn square(&self) -> f32 {
         (self.step * self.step).clamp(f32::MIN_POSITIVE, f32::MAX)
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a distance in single precision, as all are")]
-fn far(sum: u32, square: f32) -> f32 {
-    sum as f32 * square
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a cast saturates: infinity is the largest whole number"
-)]
-fn whole(limit: f32) -> u32 {
-    limit.ceil() as u32
 }
 
 #[cfg(test)]
@@ -214,20 +182,6 @@ mod tests {
         assert_eq!(wide.compacted(66_001), None);
         let far = Rows::Exact(vec![f32::MAX, f32::MIN]);
         assert!(far.compacted(2).unwrap().check("rows", 1, 2).is_ok());
-    }
-
-    #[test]
-    fn rows_too_far_to_be_told_apart_come_while_places_are_free() {
-        let mut known = vec![];
-        Rows::Exact(vec![f32::MAX, -1.0, f32::MAX, 3.0, 2.0]).nearer(
-            &[0.0],
-            &mut vec![],
-            |row, _| {
-                known.push(row);
-                if known.len() < 4 { f32::INFINITY } else { 4.5 }
-            },
-        );
-        assert_eq!(known, [0, 1, 2, 3, 4]);
     }
 
     proptest! {
@@ -249,33 +203,6 @@ mod tests {
             let most = 21.0_f64.sqrt() * f64::from(*step) + outside.sum::<f64>().sqrt();
             for (one, other) in one.iter().zip(&other) {
                 prop_assert!(f64::from((one - other.sqrt()).abs()) <= most + 1.0, "{one} {other}");
-            }
-        }
-
-        #[test]
-        fn who_is_near_is_not_missed(
-            rows in prop::collection::vec(-9.0_f32..9.0, 40 * 37..=40 * 37),
-            x in prop::collection::vec(-9.0_f32..9.0, 37..=37),
-            width in 1_usize..=37,
-        ) {
-            let (rows, x) = (rows[..40 * width].to_vec(), &x[..width]);
-            let exact = Rows::Exact(rows);
-            for rows in [exact.compacted(width).unwrap(), exact] {
-                let mut all = vec![];
-                rows.distances(x, &mut vec![], |distance| all.push(distance));
-                let mut nearest = (f32::INFINITY, 0);
-                rows.nearer(x, &mut vec![], |row, distance| {
-                    assert_eq!(distance.to_bits(), all[row].to_bits());
-                    let exact = matches!(rows, Rows::Exact(_));
-                    assert!(!exact || row == 0 || distance < nearest.0, "it is no nearer");
-                    if distance < nearest.0 {
-                        nearest = (distance, row);
-                    }
-                    nearest.0
-                });
-                let least = all.iter().copied().fold(f32::INFINITY, f32::min);
-                prop_assert_eq!(nearest.0.to_bits(), least.to_bits());
-                prop_assert_eq!(all.iter().position(|&it| it == least), Some(nearest.1));
             }
         }
     }

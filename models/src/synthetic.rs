@@ -11,6 +11,7 @@ use crate::{
         Boosted, Dense, Family, Forest, Knn, Linear, Member, Mlp, Model, RbfSvm, Trees, Verdict,
         tree::LEAF,
     },
+    near::Near,
     precision::Precision,
     preparation::{Preparation, Step},
     rows::Rows,
@@ -92,8 +93,7 @@ pub fn model(family: Family, shape: Shape, numbers: &mut Numbers) -> Model {
     match family {
         Family::Knn => Model::Knn(Knn {
             k: 5,
-            width,
-            rows: Rows::Exact(numbers.take(rows * width)),
+            rows: Near::new(Rows::Exact(numbers.take(rows * width)), width),
             labels: (0..class_count(classes)).cycle().take(rows).collect(),
         }),
         Family::Ridge | Family::LinearSvm | Family::Logistic | Family::Lda => {

@@ -4,7 +4,8 @@
 
 use models::{
     Buffers, Cast, ClassId, Compact, Ensemble, Family, Features, Gate, Member, Model, ModelError,
-    Parts, Preparation, Rows, Schema, ShapeError, Stage, Step, Subset, Voting, Weighted, Work,
+    Near, Parts, Preparation, Rows, Schema, ShapeError, Stage, Step, Subset, Voting, Weighted,
+    Work,
     frontier::{self, Votes},
     member::{Forest, Knn, RbfSvm, Trees, Verdict, tree::LEAF},
     synthetic::{self, Numbers, Shape},
@@ -16,6 +17,10 @@ fn scores(model: &Model, x: &[f32], classes: usize) -> Vec<f32> {
     let mut out = vec![f32::NAN; classes];
     model.scores(x, &mut out, &mut Buffers::default());
     out
+}
+
+fn near(rows: Vec<f32>, width: usize) -> Near {
+    Near::new(Rows::Exact(rows), width)
 }
 
 fn full(seed: u64) -> Ensemble {
@@ -111,13 +116,12 @@ fn whole(width: usize) -> impl Strategy<Value = Vec<f32>> {
 proptest! {
     #[test]
     fn neighbours_are_those_of_a_full_sort(
-        rows in prop::collection::vec((whole(3), 0_u16..4), 1..60), x in whole(3), k in 1_usize..9,
+        rows in prop::collection::vec((whole(3), 0_u16..4), 1..200), x in whole(3), k in 1_usize..9,
     ) {
         let k = k.min(rows.len());
         let model = Model::Knn(Knn {
             k: u32::try_from(k).unwrap(),
-            width: 3,
-            rows: Rows::Exact(rows.iter().flat_map(|(row, _)| row.clone()).collect()),
+            rows: near(rows.iter().flat_map(|(row, _)| row.clone()).collect(), 3),
             labels: rows.iter().map(|&(_, label)| label).collect(),
         });
         prop_assert_eq!(model.check(3, 4), Ok(()));
@@ -485,14 +489,20 @@ fn parts_that_do_not_hold_together_are_refused_by_name() {
             with!(0, Knn, |it| it.k = 25),
             ModelError::TooMany { what: "knn k", actual: 25, limit: 24 },
         ),
-        (with!(0, Knn, |it| it.width = 5), length("knn width", 6, 5)),
-        (with!(0, Knn, |it| it.rows = Rows::Exact(vec![0.0; 143])), length("knn rows", 144, 143)),
         (
-            with!(0, Knn, |it| it.rows = Rows::Exact(vec![f32::INFINITY; 144])),
+            with!(0, Knn, |it| it.rows = Near::new(it.rows.rows().clone(), 5)),
+            length("knn width", 6, 5),
+        ),
+        (with!(0, Knn, |it| it.rows = near(vec![0.0; 143], 6)), length("knn rows", 144, 143)),
+        (with!(0, Knn, |it| it.rows = near(vec![f32::INFINITY; 144], 6)), not_finite("knn rows")),
+        (
+            with!(0, Knn, |it| it.rows = Near::new(bytes(143, 0.0, 1.0), 6)),
+            length("knn rows", 144, 143),
+        ),
+        (
+            with!(0, Knn, |it| it.rows = Near::new(bytes(144, f32::NAN, 1.0), 6)),
             not_finite("knn rows"),
         ),
-        (with!(0, Knn, |it| it.rows = bytes(143, 0.0, 1.0)), length("knn rows", 144, 143)),
-        (with!(0, Knn, |it| it.rows = bytes(144, f32::NAN, 1.0)), not_finite("knn rows")),
         (
             with!(4, RbfSvm, |it| it.vectors = bytes(144, 0.0, 0.0)),
             ModelError::NotPositive { what: "rbf svm vectors" },

@@ -5,6 +5,7 @@
 //! rows, settings and seed give the same model on one machine.
 
 mod bins;
+mod blocks;
 pub mod boosted;
 mod components;
 mod discriminants;

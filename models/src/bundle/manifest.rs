@@ -19,6 +19,7 @@ use crate::{
     member::{
         Boosted, Dense, Family, Forest, Knn, Linear, Member, Mlp, Model, RbfSvm, Trees, Verdict,
     },
+    near::Near,
     precision::Precision,
     preparation::{Preparation, Step},
     rows::{Compact, Rows},
@@ -176,10 +177,10 @@ fn take_step(form: StepForm, at: &str, arrays: &mut Reader<'_>) -> Result<Step, 
 
 fn put_member<'a>(member: &'a Member, at: &str, arrays: &mut Writer<'a>) -> MemberHead {
     let form = match &member.model {
-        Model::Knn(Knn { k, width, rows, labels }) => {
+        Model::Knn(Knn { k, rows, labels }) => {
             arrays.put(format!("{at}.labels"), Values::U16(labels));
-            let (k, width) = (*k, short(*width));
-            match put_rows(rows, format!("{at}.rows"), arrays) {
+            let (k, width) = (*k, short(rows.width()));
+            match put_rows(rows.rows(), format!("{at}.rows"), arrays) {
                 None => Form::Knn { k, width },
                 Some((low, step)) => Form::CompactKnn { k, width, low, step },
             }
@@ -305,7 +306,7 @@ fn take_knn(
     arrays: &mut Reader<'_>,
 ) -> Result<Model, BundleError> {
     let labels = arrays.u16(&format!("{at}.labels"))?;
-    Ok(Model::Knn(Knn { k, width: long(width), rows, labels }))
+    Ok(Model::Knn(Knn { k, rows: Near::new(rows, long(width)), labels }))
 }
 
 fn exact_vectors(at: &str, arrays: &mut Reader<'_>) -> Result<Rows, BundleError> {

@@ -1,8 +1,8 @@
-//! k nearest neighbours: the training rows are the model.
+//! k nearest neighbours: the training rows are the model, each beside its neighbours.
 
-use models::{Rows, member::Knn};
+use models::{Near, Rows, member::Knn};
 
-use super::{FitError, Lesson, matrix::index32};
+use super::{FitError, Lesson, blocks, matrix::index32};
 
 /// How neighbours are asked.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,10 +25,12 @@ impl Default for Settings {
 }
 
 pub(super) fn fit(settings: &Settings, lesson: &Lesson<'_>) -> Result<Knn, FitError> {
+    let samples = lesson.samples;
+    let order = blocks::order(samples);
+    let rows = Rows::Exact(samples.select(&order).into_values());
     Ok(Knn {
-        k: index32(settings.k.clamp(1, lesson.samples.len())),
-        width: lesson.samples.width(),
-        rows: Rows::Exact(lesson.samples.values().to_vec()),
-        labels: lesson.labels.to_vec(),
+        k: index32(settings.k.clamp(1, samples.len())),
+        rows: Near::new(rows, samples.width()),
+        labels: order.iter().map(|&row| lesson.labels[row]).collect(),
     })
 }

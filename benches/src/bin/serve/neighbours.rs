@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use benches::folder::Fault;
+use benches::{fitted::only, folder::Fault};
 use models::{Ensemble, Family};
 use tokio::time::Instant;
 
@@ -20,6 +20,8 @@ const WATCHED: f64 = 1_000.0;
 const SLOW_ROWS: usize = 500;
 /// Tasks on one worker.
 const MANY: u32 = 100;
+/// The three members that answer soonest.
+const LIGHT: [Family; 3] = [Family::Ridge, Family::LinearSvm, Family::Mlp];
 
 pub(crate) fn run(bench: &mut Bench) -> Result<(), Fault> {
     println!("### Neighbours\n\nA task of three members, {WATCHED} answers/s, an open loop.\n");
@@ -107,7 +109,7 @@ fn slow(bench: &mut Bench) -> Result<(), Fault> {
 /// A hundred tasks, each with a bundle of its own, asked in turn.
 fn many(bench: &mut Bench) -> Result<(), Fault> {
     let start = bench.start("many")?;
-    let digests = distinct(&start, &light(&bench.ensemble)?, MANY)?;
+    let digests = distinct(&start, &only(&bench.ensemble, &LIGHT)?, MANY)?;
     let worker = start.run()?;
     let mut node = Node::attach(&bench.runtime, &worker)?;
     let orders = digests.iter().enumerate().map(|(at, &digest)| Order {
@@ -131,14 +133,6 @@ fn many(bench: &mut Bench) -> Result<(), Fault> {
     summary.tasks_100_rss_mib = Some(mib);
     summary.tasks_100_p99_us = Some(found.latency.p99);
     Ok(())
-}
-
-/// The three members that answer soonest.
-fn light(ensemble: &Ensemble) -> Result<Ensemble, Fault> {
-    let mut parts = ensemble.clone().into_parts();
-    let three = [Family::Ridge, Family::LinearSvm, Family::Mlp];
-    parts.members.retain(|it| three.contains(&it.member.family));
-    Ok(Ensemble::new(parts)?)
 }
 
 /// So many bundles that differ a little, where the worker will find them.

@@ -5,8 +5,9 @@ use benches::folder::Fault;
 use crate::{
     bench::{Bench, DEAR_TASK, figure, head, row, start_load},
     load::{Pace, Plan},
-    process::{CLIENT, SERVER},
+    process::CLIENT,
     wire::Method,
+    worker::{Node, Order},
 };
 
 /// Rows of a request, each for the two dearest members, both of which must be asked: so that answering
@@ -18,7 +19,17 @@ const DEADLINE_MS: u64 = 500;
 const TOO_MUCH: f64 = 10.0;
 
 pub(crate) fn run(bench: &mut Bench) -> Result<(), Fault> {
-    let (worker, _node) = bench.serving("overload", SERVER)?;
+    let start = bench.start("overload")?;
+    let mut orders = bench.orders(start.keep(&bench.ensemble)?, 1);
+    orders.push(Order {
+        task: DEAR_TASK.to_owned(),
+        digest: start.keep(&bench.dear)?,
+        members: vec![0, 1],
+        ..orders[0].clone()
+    });
+    let worker = start.run()?;
+    let mut node = Node::attach(&bench.runtime, &worker)?;
+    node.serve(&bench.runtime, &orders)?;
     let address = worker.presence.grpc.to_string();
     let plan = Plan {
         method: Method::Batch,
