@@ -283,18 +283,19 @@ pub fn decode(bytes: &[u8]) -> Result<Ensemble, BundleError> {
     if digest(&bytes[DIGESTED_FROM..]) != head.digest {
         return Err(BundleError::Digest);
     }
-    decode_behind(head, bytes)
+    decode_behind(head, bytes, &|| ())
 }
 
 /// Reads a bundle whose [`digest`] was compared with its name. The digest in its head covers a part of the
 /// same bytes and is not computed again, which is a fifth of what a load takes; all else is asked as by
-/// [`decode`].
+/// [`decode`]. `pause` is called between one array and the next, and between one member and the next: whoever
+/// decodes beside others may let them come between.
 ///
 /// # Errors
 ///
 /// Every variant of [`BundleError`] but `Digest`.
-pub fn decode_named(bytes: &[u8]) -> Result<Ensemble, BundleError> {
-    decode_behind(Head::of(bytes)?, bytes)
+pub fn decode_named(bytes: &[u8], pause: &dyn Fn()) -> Result<Ensemble, BundleError> {
+    decode_behind(Head::of(bytes)?, bytes, pause)
 }
 
 impl Head {
@@ -312,7 +313,7 @@ impl Head {
     }
 }
 
-fn decode_behind(head: Head, bytes: &[u8]) -> Result<Ensemble, BundleError> {
+fn decode_behind(head: Head, bytes: &[u8], pause: &dyn Fn()) -> Result<Ensemble, BundleError> {
     let manifest_bytes =
         usize::try_from(head.manifest_bytes).expect("not longer than the bytes in memory");
     let (manifest, arrays) = bytes[HEAD_BYTES..].split_at(manifest_bytes);
@@ -331,7 +332,7 @@ fn decode_behind(head: Head, bytes: &[u8]) -> Result<Ensemble, BundleError> {
     if !extra.is_empty() {
         return Err(BundleError::ManifestTrailing { extra: extra.len() });
     }
-    let parts = manifest.parts(voting, golden, arrays::Reader::new(arrays)?)?;
+    let parts = manifest.parts(voting, golden, arrays::Reader::new(arrays, pause)?)?;
     let needed = needed(&parts.voting, parts.gate.as_ref(), &parts.members, &parts.golden);
     if head.version != needed {
         return Err(BundleError::Needed { found: head.version, needed });
@@ -339,7 +340,7 @@ fn decode_behind(head: Head, bytes: &[u8]) -> Result<Ensemble, BundleError> {
     if parts.schema.hash() != head.schema {
         return Err(BundleError::SchemaHash);
     }
-    Ensemble::new(parts).map_err(BundleError::Model)
+    Ensemble::held_together(parts, pause).map_err(BundleError::Model)
 }
 
 /// The oldest version that can say it.

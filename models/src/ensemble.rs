@@ -73,6 +73,11 @@ impl Ensemble {
     /// [`ModelError::Part`] that says which part, around what is wrong with it; the other variants
     /// for the ensemble as a whole.
     pub fn new(parts: Parts) -> Result<Self, ModelError> {
+        Self::held_together(parts, &|| ())
+    }
+
+    /// [`Ensemble::new`]; `pause` is called after each member.
+    pub(crate) fn held_together(parts: Parts, pause: &dyn Fn()) -> Result<Self, ModelError> {
         let Parts { schema, preparations, gate, members, voting, golden } = &parts;
         let (width, classes) = (schema.width(), schema.classes().len());
         check::some("members", members.len())?;
@@ -85,6 +90,7 @@ impl Ensemble {
             check::positive("weight", *weight)
                 .and_then(|()| member.check(preparations, width, classes))
                 .map_err(part(|| format!("member {index} ({})", member.family.name())))?;
+            pause();
         }
         check::finite("sum of weights", &[members.iter().map(|it| it.weight).sum()])?;
         voting.check(members.len(), gate.is_some())?;
@@ -97,7 +103,11 @@ impl Ensemble {
                 .map_err(part(|| "gate".to_owned()))?;
         }
         golden::holds(golden, width, members.len(), classes, gate.is_some())?;
-        let works = members.iter().map(|it| it.member.model.work()).collect();
+        let mut works = Vec::with_capacity(members.len());
+        for Weighted { member, .. } in members {
+            works.push(member.model.work());
+            pause();
+        }
         let weights: Vec<f32> = members.iter().map(|it| it.weight).collect();
         let mut ensemble = Self { parts, works, counts: counts(&weights), order: Vec::new() };
         ensemble.order = ensemble.by_worth(|it| Speed::USUAL.micros(ensemble.member_work(it)));

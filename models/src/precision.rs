@@ -23,9 +23,23 @@ pub(crate) fn halved(values: &[f32]) -> Option<Vec<f32>> {
 }
 
 /// Whether `value` is the same in half precision, to its sign.
+#[inline]
 pub(crate) fn is_half(value: f32) -> bool {
-    f16::from_f32(value).to_f32().to_bits() == value.to_bits()
+    let bits = value.to_bits();
+    // Most are among those that both forms have with a whole fraction.
+    let among = (LEAST_WHOLE..=LARGEST).contains(&(bits & !SIGN));
+    let exact = || f16::from_f32(value).to_f32().to_bits() == bits;
+    if among { bits & BEYOND == 0 } else { exact() }
 }
+
+/// The sign of a number in single precision.
+const SIGN: u32 = 1 << 31;
+/// What of a fraction in single precision half precision has no room for.
+const BEYOND: u32 = (1 << 13) - 1;
+/// 2⁻¹⁴: what is nearer to zero has less of a fraction in half precision.
+const LEAST_WHOLE: u32 = 0x3880_0000;
+/// 65 504, the largest of half precision.
+const LARGEST: u32 = 0x477f_e000;
 
 /// The 16 bits of each of `values`, which are of half precision.
 pub(crate) fn to_bytes(values: &[f32]) -> Vec<u8> {
@@ -65,6 +79,19 @@ mod tests {
         assert!(halves[4].is_sign_negative());
         assert!(halves.iter().all(|&half| is_half(half)));
         assert!(!near.iter().any(|&value| is_half(value)));
+    }
+
+    #[test]
+    fn whoever_has_more_of_a_fraction_or_is_farther_from_zero_is_not_of_half_precision() {
+        // Around every number of half precision, and from both ends of where its fraction is whole.
+        for bits in 0..=u16::MAX {
+            let value = f16::from_bits(bits).to_f32();
+            for near in [-0x1001_i32, -0x1000, -1, 1, 0x0fff, 0x1000] {
+                let near = f32::from_bits(value.to_bits().wrapping_add_signed(near));
+                let same = f16::from_f32(near).to_f32().to_bits() == near.to_bits();
+                assert_eq!(is_half(near), same, "{near:e}");
+            }
+        }
     }
 
     #[test]

@@ -310,19 +310,22 @@ fn replaced(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
 fn what_was_compared_with_its_name_is_read_without_the_digest_in_its_head() {
     for ensemble in [full(), soft(), golden()] {
         let mut bytes = bundle::encode(&ensemble);
-        assert_eq!(bundle::decode_named(&bytes).unwrap(), ensemble);
+        assert_eq!(bundle::decode_named(&bytes, &|| ()).unwrap(), ensemble);
         bytes[8] ^= 1;
         assert!(matches!(bundle::decode(&bytes), Err(BundleError::Digest)));
-        assert_eq!(bundle::decode_named(&bytes).unwrap(), ensemble);
+        assert_eq!(bundle::decode_named(&bytes, &|| ()).unwrap(), ensemble);
         let end = bytes.len() - 1;
-        assert!(matches!(bundle::decode_named(&bytes[..end]), Err(BundleError::Truncated { .. })));
+        assert!(matches!(
+            bundle::decode_named(&bytes[..end], &|| ()),
+            Err(BundleError::Truncated { .. })
+        ));
     }
 }
 
 proptest! {
     #[test]
     fn no_bytes_make_it_panic(bytes: Vec<u8>) {
-        let _whoever_named_them = bundle::decode_named(&bytes);
+        let _whoever_named_them = bundle::decode_named(&bytes, &|| ());
         let _any_answer_will_do = bundle::decode(&bytes);
         let _behind_a_right_head = bundle::decode(&sealed([0; 32], &bytes, &bytes));
     }

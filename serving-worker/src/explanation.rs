@@ -124,7 +124,8 @@ fn kept(blobs: &Blobs, receipt: &Receipt) -> Result<Ensemble, String> {
             runtime::Report(&error).to_string()
         }
     })?;
-    models::bundle::decode_named(&bytes).map_err(|error| runtime::Report(&error).to_string())
+    models::bundle::decode_named(&bytes, &|| ())
+        .map_err(|error| runtime::Report(&error).to_string())
 }
 
 /// The same members asked about the same input.

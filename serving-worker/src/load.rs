@@ -131,7 +131,9 @@ pub(crate) async fn load(
     let decode = move || match &reuse {
         Some(ensemble) => Ok(Arc::clone(ensemble)),
         // Whoever found them has compared them with their name.
-        None => models::bundle::decode_named(&bytes).map(Arc::new).map_err(LoadError::Decode),
+        None => {
+            models::bundle::decode_named(&bytes, &give_way).map(Arc::new).map_err(LoadError::Decode)
+        }
     };
     let load = move || warm(wanted.clone(), decode()?, Arc::clone(&meter));
     blocking(source.haste, load).await
@@ -303,7 +305,10 @@ fn try_golden(
     scratch: &mut Scratch,
 ) -> Result<(), LoadError> {
     let begun = Instant::now();
-    ensemble.check_golden(scratch).map_err(LoadError::Golden)?;
+    for row in 0..ensemble.golden().len() {
+        ensemble.check_golden_row(row, scratch).map_err(LoadError::Golden)?;
+        give_way();
+    }
     tracing::debug!(
         task.id = wanted.task,
         revision = wanted.revision,

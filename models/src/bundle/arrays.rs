@@ -128,12 +128,14 @@ impl View for Array<'_> {
 pub(super) struct Reader<'a> {
     arrays: SafeTensors<'a>,
     taken: usize,
+    /// Called before each array is taken.
+    pause: &'a dyn Fn(),
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Result<Self, BundleError> {
+    pub(super) fn new(bytes: &'a [u8], pause: &'a dyn Fn()) -> Result<Self, BundleError> {
         let arrays = SafeTensors::deserialize(bytes).map_err(BundleError::Arrays)?;
-        Ok(Self { arrays, taken: 0 })
+        Ok(Self { arrays, taken: 0, pause })
     }
 
     pub(super) fn f32(&mut self, name: &str) -> Result<Vec<f32>, BundleError> {
@@ -181,6 +183,7 @@ impl<'a> Reader<'a> {
     }
 
     fn take(&mut self, name: &str, kind: Dtype) -> Result<&'a [u8], BundleError> {
+        (self.pause)();
         let fault = |fault| BundleError::Array { name: name.to_owned(), fault };
         let array = self.arrays.tensor(name).map_err(|_| fault(ArrayFault::Missing))?;
         if array.dtype() != kind {

@@ -84,6 +84,9 @@ impl Trees {
         for &root in &self.roots {
             check::below("tree roots", root, nodes)?;
         }
+        if self.points_downwards(width, payloads) {
+            return Ok(());
+        }
         for (node, (&feature, &child)) in self.feature.iter().zip(&self.child).enumerate() {
             if feature == LEAF {
                 check::below("tree payloads", child, payloads)?;
@@ -98,33 +101,94 @@ impl Trees {
         Ok(())
     }
 
+    /// Whether nothing is wrong with any node, in a loop that asks all of them side by side; what is wrong with
+    /// which is found out afterwards. `false` where a number of those below does not fit in 32 bits.
+    fn points_downwards(&self, width: usize, payloads: usize) -> bool {
+        let short = |count: usize| u32::try_from(count).ok();
+        let (Some(nodes), Some(width), Some(payloads)) =
+            (short(self.feature.len()), short(width), short(payloads))
+        else {
+            return false;
+        };
+        let last = nodes.saturating_sub(1);
+        let nodes = (0..nodes).zip(&self.feature).zip(&self.child);
+        nodes.fold(true, |good, ((node, &feature), &child)| {
+            let leaf = (feature == LEAF) & (child < payloads);
+            // A right child stands behind the left one.
+            let branch = (feature < width) & (node < child) & (child < last);
+            good & (leaf | branch)
+        })
+    }
+
     /// Nodes visited by one sample in all trees, if every leaf of a tree were reached as often as
     /// the others: the mean depth of its leaves, rounded up, leaf included.
     ///
     /// The arrays do not say how often a leaf is reached. Deep leaves are reached less often than
     /// shallow ones, so this errs on the slow side.
     pub(super) fn visited(&self) -> u64 {
-        let mut stack: Vec<(u32, u64)> = Vec::new();
-        let mut visited = 0_u64;
-        for &root in &self.roots {
-            stack.push((root, 1));
-            let (mut depths, mut leaves) = (0_u64, 0_u64);
-            // A node is met once in a tree; the limit holds even where arrays share nodes so that
-            // counting paths would never end.
-            let mut budget = self.feature.len();
-            while let Some((node, depth)) = stack.pop() {
-                let at = node as usize;
-                if self.feature[at] == LEAF || budget == 0 {
-                    depths = depths.saturating_add(depth);
-                    leaves += 1;
-                    continue;
-                }
-                budget -= 1;
-                stack.push((self.child[at], depth + 1));
-                stack.push((self.child[at] + 1, depth + 1));
-            }
-            visited = visited.saturating_add(depths.div_ceil(leaves.max(1)));
+        // Children come after their parent: one pass knows each node's depth and tree before it comes to it. A
+        // node that several have as a child counts for the last.
+        let mut places = vec![(0_u32, 0_u32); self.feature.len()];
+        for (tree, &root) in (0..).zip(&self.roots) {
+            places[root as usize] = (tree, 1);
         }
-        visited
+        // Of each tree the sum of its leaves' depths, and how many there are.
+        let mut trees = vec![(0_u64, 0_u64); self.roots.len()];
+        for (at, (&feature, &child)) in self.feature.iter().zip(&self.child).enumerate() {
+            let (tree, depth) = places[at];
+            if depth == 0 {
+                continue;
+            }
+            if feature == LEAF {
+                let (depths, leaves) = &mut trees[tree as usize];
+                *depths += u64::from(depth);
+                *leaves += 1;
+            } else {
+                places[child as usize] = (tree, depth + 1);
+                places[child as usize + 1] = (tree, depth + 1);
+            }
+        }
+        trees.into_iter().map(|(depths, leaves)| depths.div_ceil(leaves.max(1))).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mean_depth_of_leaves_is_rounded_up_in_each_tree() {
+        // A leaf alone; a tree whose leaves are 2, 3 and 3 deep; and a node that nothing leads to.
+        let trees = Trees {
+            roots: vec![0, 1],
+            feature: vec![LEAF, 0, LEAF, 0, LEAF, LEAF, LEAF],
+            threshold: vec![0.0; 7],
+            child: vec![0, 2, 0, 4, 0, 0, 0],
+        };
+        assert_eq!(trees.check(1, 1), Ok(()));
+        assert_eq!(trees.visited(), 1 + 3);
+    }
+
+    #[test]
+    fn every_node_that_points_elsewhere_is_found_whichever_way_it_is_looked_for() {
+        let good = Trees {
+            roots: vec![0],
+            feature: vec![1, LEAF, 0, LEAF, LEAF],
+            threshold: vec![0.0; 5],
+            child: vec![1, 4, 3, 0, 2],
+        };
+        let points = |change: fn(&mut Trees)| {
+            let mut trees = good.clone();
+            change(&mut trees);
+            let found = trees.check(2, 5).is_ok();
+            assert_eq!(trees.points_downwards(2, 5), found);
+            found
+        };
+        assert!(points(|_| ()));
+        assert!(!points(|it| it.feature[0] = 2), "a feature too many");
+        assert!(!points(|it| it.child[1] = 5), "a payload too many");
+        assert!(!points(|it| it.child[2] = 2), "itself");
+        assert!(!points(|it| it.child[2] = 4), "no right child");
+        assert!(!points(|it| it.child[2] = u32::MAX), "far away");
     }
 }
