@@ -239,7 +239,8 @@ impl Model {
         work + Work { calls: 1, ..Work::default() }
     }
 
-    /// Bytes of all arrays as they lie in memory.
+    /// Bytes of all arrays as they lie in memory; boxes around rows are drawn from them and not counted, so that what
+    /// once was small enough stays so.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         let trees = |trees: &Trees| {
@@ -249,7 +250,7 @@ impl Model {
                 + bytes_of(&trees.child)
         };
         match self {
-            Self::Knn(Knn { rows, labels, .. }) => rows.bytes() + bytes_of(labels),
+            Self::Knn(Knn { rows, labels, .. }) => rows.rows().bytes() + bytes_of(labels),
             Self::Linear(Linear { weights, bias, .. }) => bytes_of(weights) + bytes_of(bias),
             Self::Forest(forest) => trees(&forest.trees) + bytes_of(&forest.leaves),
             Self::RbfSvm(RbfSvm { counts, vectors, coefficients, bias, .. }) => {
@@ -270,11 +271,11 @@ impl Model {
     #[must_use]
     pub fn shipped_bytes(&self) -> u64 {
         let not_shipped = match self {
-            Self::Knn(knn) => knn.rows.bytes() - knn.rows.rows().bytes(),
             Self::Mlp(mlp) if mlp.precision == Precision::Half => {
                 mlp.layers.iter().map(|layer| bytes_of(&layer.weights)).sum::<u64>() / 2
             }
-            Self::Linear(_)
+            Self::Knn(_)
+            | Self::Linear(_)
             | Self::Forest(_)
             | Self::RbfSvm(_)
             | Self::Mlp(_)

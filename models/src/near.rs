@@ -55,16 +55,6 @@ impl Near {
         self.width
     }
 
-    /// Bytes in memory, with the boxes.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        let boxes = match &self.boxes {
-            Boxes::Exact(boxes) => size_of_val(boxes.as_slice()),
-            Boxes::Compact(boxes) => boxes.len(),
-        };
-        self.rows.bytes() + u64::try_from(boxes).expect("a size fits in 64 bits")
-    }
-
     /// [`Rows::compacted`].
     #[must_use]
     pub fn compacted(&self) -> Option<Self> {

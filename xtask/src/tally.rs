@@ -123,7 +123,7 @@ fn libtest_failures(output: &str) -> Vec<String> {
     for line in output.lines() {
         if line == "failures:" {
             listed.clear();
-        } else if let Some(name) = line.strip_prefix("    ").filter(|it| !it.contains(' ')) {
+        } else if let Some(name) = line.strip_prefix("    ") {
             listed.push(name.to_owned());
         } else if line.starts_with("test result: ") {
             failures.append(&mut listed);
@@ -185,10 +185,13 @@ mod tests {
         let mut tally = Tally::default();
         tally.add(
             Runner::Libtest,
-            "failures:\n\n---- a::b stdout ----\n    noise\n\nfailures:\n    a::b\n    c\n\n\
+            "failures:\n\n---- a::b stdout ----\n    noise\n\nfailures:\n    a::b\n    src/c.rs - c (line 3)\n\n\
              test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out",
         );
-        assert_eq!(tally.report(), "\nfailed: a::b\nfailed: c\n1 passed, 2 failed, 0 skipped");
+        assert_eq!(
+            tally.report(),
+            "\nfailed: a::b\nfailed: src/c.rs - c (line 3)\n1 passed, 2 failed, 0 skipped"
+        );
     }
 
     #[test]

@@ -126,29 +126,28 @@ impl Trees {
     /// The arrays do not say how often a leaf is reached. Deep leaves are reached less often than
     /// shallow ones, so this errs on the slow side.
     pub(super) fn visited(&self) -> u64 {
-        // Children come after their parent: one pass knows each node's depth and tree before it comes to it. A
-        // node that several have as a child counts for the last.
-        let mut places = vec![(0_u32, 0_u32); self.feature.len()];
-        for (tree, &root) in (0..).zip(&self.roots) {
-            places[root as usize] = (tree, 1);
-        }
-        // Of each tree the sum of its leaves' depths, and how many there are.
-        let mut trees = vec![(0_u64, 0_u64); self.roots.len()];
-        for (at, (&feature, &child)) in self.feature.iter().zip(&self.child).enumerate() {
-            let (tree, depth) = places[at];
-            if depth == 0 {
-                continue;
+        let mut stack: Vec<(u32, u64)> = Vec::new();
+        let mut visited = 0_u64;
+        for &root in &self.roots {
+            stack.push((root, 1));
+            let (mut depths, mut leaves) = (0_u64, 0_u64);
+            // A node is met once in a tree; the limit holds even where arrays share nodes so that
+            // counting paths would never end.
+            let mut budget = self.feature.len();
+            while let Some((node, depth)) = stack.pop() {
+                let at = node as usize;
+                if self.feature[at] == LEAF || budget == 0 {
+                    depths = depths.saturating_add(depth);
+                    leaves += 1;
+                    continue;
+                }
+                budget -= 1;
+                stack.push((self.child[at], depth + 1));
+                stack.push((self.child[at] + 1, depth + 1));
             }
-            if feature == LEAF {
-                let (depths, leaves) = &mut trees[tree as usize];
-                *depths += u64::from(depth);
-                *leaves += 1;
-            } else {
-                places[child as usize] = (tree, depth + 1);
-                places[child as usize + 1] = (tree, depth + 1);
-            }
+            visited = visited.saturating_add(depths.div_ceil(leaves.max(1)));
         }
-        trees.into_iter().map(|(depths, leaves)| depths.div_ceil(leaves.max(1))).sum()
+        visited
     }
 }
 
