@@ -67,7 +67,7 @@ impl Streams {
                         Ok(Some(message)) => message,
                         Ok(None) => return,
                         Err(status) => {
-                            let _gone = answers.send(Err(status)).await;
+                            let _gone = answers.send_timeout(Err(status), READ_MAX).await;
                             return;
                         }
                     },
@@ -83,5 +83,48 @@ impl Streams {
             }
         });
         Ok(ReceiverStream::new(stream))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Buf as _;
+    use tonic::{
+        body::Body,
+        codec::{DecodeBuf, Decoder},
+    };
+
+    use super::*;
+
+    /// Reads messages of which nothing matters.
+    struct Anything;
+
+    impl Decoder for Anything {
+        type Item = ();
+        type Error = Status;
+
+        fn decode(&mut self, bytes: &mut DecodeBuf<'_>) -> Result<Option<()>, Status> {
+            bytes.advance(bytes.remaining());
+            Ok(Some(()))
+        }
+    }
+
+    /// A stream that broke while its queue was full waited for its reader for ever, and kept its place.
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_breaks_gives_its_place_back_though_nobody_reads() {
+        let streams = Streams::new(Drain::default());
+        // As many answers as the queue takes, and a message that is longer than any.
+        let small = [0_u8, 0, 0, 0, 1, 7].repeat(QUEUE);
+        let bytes = [&*small, &[0, 255, 255, 255, 255]].concat();
+        let body = Body::new(axum::body::Body::from(bytes));
+        let messages = Streaming::new_request(Anything, body, None, Some(9));
+        let unread = streams.serve(messages, |(), _| async { Ok(()) }).unwrap();
+        let free = || streams.places.available_permits();
+        assert_eq!(free(), STREAMS_MAX - 1);
+        tokio::time::sleep(READ_MAX / 2).await;
+        assert_eq!(free(), STREAMS_MAX - 1, "its reader may still come");
+        tokio::time::sleep(READ_MAX).await;
+        assert_eq!(free(), STREAMS_MAX);
+        drop(unread);
     }
 }
