@@ -108,6 +108,16 @@ fn branches() -> impl Strategy<Value = Branch> {
     })
 }
 
+/// The block that is nearest is read first, and its rows are not the first.
+#[test]
+fn of_rows_at_the_same_distance_the_first_counts_in_whatever_order_they_are_read() {
+    let block = |near: f32, far: f32| [vec![near], vec![far; 31]].concat();
+    let rows = near([block(1.0, 100.0), block(-1.0, 50.0)].concat(), 1);
+    let labels = (0..64).map(|row| row / 32).collect();
+    let exact = Model::Knn(Knn { k: 1, rows, labels });
+    assert_eq!(scores(&exact, &[0.0], 2), [1.0, 0.0]);
+}
+
 /// Small whole numbers: distances are exact, and ties are common.
 fn whole(width: usize) -> impl Strategy<Value = Vec<f32>> {
     prop::collection::vec((-3_i8..=3).prop_map(f32::from), width)
