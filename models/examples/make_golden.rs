@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         Ensemble::new(Parts { voting, ..parts }).expect("made-up curves and slopes hold")
     };
     let soft = synthetic::voting(Family::PAPER.len(), 17);
+    let pooled = synthetic::pooled(Family::PAPER.len(), 25);
     let golden = |ensemble: Ensemble| {
         let rows = synthetic::rows(SHAPE.width, 6, 18);
         let few = ensemble.with_golden(rows.iter().map(Vec::as_slice));
@@ -51,6 +52,13 @@ fn main() -> ExitCode {
             "whole",
             synthetic::with_sets(golden(synthetic::halved(synthetic::short(
                 synthetic::compacted(seven(soft)),
+            )))),
+        ),
+        ("pooled", synthetic::short(seven(pooled.clone()))),
+        (
+            "whole",
+            synthetic::with_sets(golden(synthetic::halved(synthetic::short(
+                synthetic::compacted(seven(pooled)),
             )))),
         ),
     ];

@@ -8,9 +8,8 @@ use crate::{
     member::{Buffers, Member},
     preparation::Preparation,
     schema::ClassId,
-    sets::{self, Level},
-    vote::{Tally, VOTE, first_largest},
-    voting::Rule,
+    sets::Level,
+    vote::{Tally, VOTE, first_largest, parts},
 };
 
 /// Which stage gave the answer.
@@ -255,11 +254,12 @@ impl Ensemble {
     ///
     /// With a gate, and if `gated`, the gate is asked first; what it calls background is answered
     /// so without a vote. Else each member of `subset` gives its vote to one class (or, by
-    /// [`Rule::Soft`], shares of it to several), and a vote counts as much as the member's weight:
+    /// [`Rule::Soft`](crate::Rule::Soft), shares of it to several), and a vote counts as much as the member's weight:
     ///
     /// ```text
     /// class(x) = argmax_c Σᵢ wᵢ·[memberᵢ(x) = c]        (hard)
     /// class(x) = argmax_c Σᵢ wᵢ·pᵢ(c | x)               (soft)
+    /// class(x) = argmax_c Σᵢ wᵢ·ln max(pᵢ(c | x), ε)    (logarithmic)
     /// ```
     ///
     /// A tie goes to the smallest [`ClassId`], so that a validation score measured in the training
@@ -281,7 +281,8 @@ impl Ensemble {
     ///
     /// The two stages and the weighted vote are on the slides of MLIoT (Boovaraghavan et al., IoTDI
     /// 2021). They say nothing of ties, nor of an early end: both are ours. The soft vote is a
-    /// linear opinion pool.
+    /// linear opinion pool, the logarithmic one the other of the two (Genest and Zidek, 1986); that nobody
+    /// thinks a class less likely than ε ([`LEAST`](crate::vote::LEAST)) is ours.
     pub fn answer(
         &self,
         row: &[f32],
@@ -427,7 +428,7 @@ impl Ensemble {
         let Parts { schema, preparations, members, voting, .. } = &self.parts;
         let classes = schema.classes().len();
         let mut tally = std::mem::take(&mut scratch.tally);
-        tally.begin(classes);
+        tally.begin(classes, voting.rule.pool());
         let mut votes = Votes::NONE;
         let assigned: u64 = ask.subset.members().map(|member| self.counts[member]).sum();
         let mut left = assigned;
@@ -443,15 +444,9 @@ impl Ensemble {
             let scores = scratch.score(preparations, member, row, classes);
             let class = first_largest(scores);
             votes.cast(index, class);
-            match &voting.rule {
-                Rule::Hard => tally.cast(class, count),
-                Rule::Soft(softness) => {
-                    let Scratch { scores, parts, .. } = scratch;
-                    parts.resize(classes, 0);
-                    softness[index].shares(member.model.scale(), scores, parts);
-                    tally.share_out(parts, count);
-                }
-            }
+            let Scratch { scores, parts, .. } = scratch;
+            let who = (index, member.model.scale());
+            voting.rule.give(who, (class, count), (scores, parts), &mut tally);
             if winner.is_none() {
                 winner = tally.decided(left);
                 // Who is heard after the decision does not make it any surer: confidences were
@@ -471,9 +466,9 @@ impl Ensemble {
         let confidence = if voting.confidence.is_measured() {
             sure.unwrap_or_else(|| self.sure(class, votes.len(), assigned - left, &tally))
         } else {
-            tally.share(class, assigned)
+            tally.share(class, assigned, left)
         };
-        scratch.shares.extend(tally.shares(assigned));
+        scratch.shares.extend(tally.shares(assigned, left));
         scratch.tally = tally;
         Some(Answer {
             class,
@@ -487,7 +482,7 @@ impl Ensemble {
 
     /// How often a winner is right that stands so after so many members, who count `asked` together.
     fn sure(&self, class: ClassId, members: u32, asked: u64, tally: &Tally) -> f32 {
-        self.parts.voting.confidence.of(members, tally.share(class, asked))
+        self.parts.voting.confidence.of(members, tally.share(class, asked, 0))
     }
 
     /// The set of classes that belongs to `answer`, which was given last with `scratch`: those that
@@ -506,7 +501,7 @@ impl Ensemble {
             Stage::Vote if answer.voted() < answer.assigned => None,
             Stage::Vote => {
                 let of = answer.votes.asked().members().map(|member| self.counts[member]).sum();
-                let shares = scratch.sums().iter().map(|&sum| sets::share(sum, of));
+                let shares = parts(self.parts.voting.rule.pool(), scratch.sums(), of);
                 Some(level.set(answer.class, shares).collect())
             }
         }

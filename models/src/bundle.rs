@@ -3,7 +3,7 @@
 //! ```text
 //! offset size  field
 //!      0    4  magic     "SNSB"
-//!      4    4  version   u32, little-endian; 1 to 6
+//!      4    4  version   u32, little-endian; 1 to 7
 //!      8   32  digest    SHA-256 of all that follows
 //!     40   32  schema    Schema::hash of the features and classes it was trained for
 //!     72    8  manifest  u64, little-endian; bytes of manifest and voting, at most MANIFEST_BYTES_MAX
@@ -22,8 +22,9 @@
 //! is inside; it is not the digest in the head, which cannot cover itself. Version 1 is a plain hard vote
 //! without a measured confidence, version 2 has both, version 3 has compact forms of members as well,
 //! version 4 has golden rows or sets, whatever else it has, version 5 RBF SVMs that say how short of winning
-//! each class is, and version 6 networks in half precision. A family that came later is a new value in a list of the manifest and no new version: a program
-//! that is older than it says that it cannot read the manifest.
+//! each class is, version 6 networks in half precision, and version 7 votes that are logarithmic pools. A family
+//! that came later is a new value in a list of the manifest and no new version: a program that is older than it
+//! says that it cannot read the manifest.
 //!
 //! What was once released must decode for ever: `models/golden` holds a bundle of every form, and
 //! a change that breaks one is a new version beside this one.
@@ -38,6 +39,7 @@ use crate::{
     precision::Precision,
     schema::SchemaError,
     sets::Sets,
+    vote::Pool,
     voting::Voting,
 };
 
@@ -52,7 +54,7 @@ pub use arrays::ArrayFault;
 /// The first four bytes.
 pub const MAGIC: [u8; 4] = *b"SNSB";
 /// The newest version that is read and written.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 /// The version of a hard vote without a measured confidence.
 const PLAIN: u32 = 1;
 /// The version of other votes.
@@ -65,6 +67,8 @@ const PROVEN: u32 = 4;
 const SHORT: u32 = 5;
 /// The version of half precision.
 const HALF: u32 = 6;
+/// The version of logarithmic pools.
+const POOLED: u32 = 7;
 /// Bytes before the manifest.
 pub const HEAD_BYTES: usize = 88;
 /// Most bytes of manifest: half a million names of 100 bytes and then some.
@@ -350,7 +354,9 @@ fn needed(voting: &Voting, gate: Option<&Gate>, members: &[Weighted], golden: &[
     let short =
         |model: &Model| matches!(model, Model::RbfSvm(svm) if svm.verdict == Verdict::Shortfall);
     let half = |model: &Model| matches!(model, Model::Mlp(mlp) if mlp.precision == Precision::Half);
-    if members.clone().any(|member| half(&member.model)) {
+    if voting.rule.pool() == Pool::Logarithmic {
+        POOLED
+    } else if members.clone().any(|member| half(&member.model)) {
         HALF
     } else if members.clone().any(|member| short(&member.model)) {
         SHORT

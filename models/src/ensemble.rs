@@ -167,20 +167,19 @@ impl Ensemble {
     pub fn cast(&self, member: usize, scores: &[f32]) -> Cast {
         let classes = self.parts.schema.classes().len();
         let rows = scores.chunks_exact(classes);
-        match &self.parts.voting.rule {
-            Rule::Hard => Cast::Classes(rows.map(first_largest).collect()),
-            Rule::Soft(softness) => {
-                let scale = self.parts.members[member].member.model.scale();
-                let mut shares = vec![0; scores.len()];
-                let mut row = Vec::with_capacity(classes);
-                for (scores, shares) in rows.zip(shares.chunks_exact_mut(classes)) {
-                    row.clear();
-                    row.extend_from_slice(scores);
-                    softness[member].shares(scale, &mut row, shares);
-                }
-                Cast::Shares(shares)
-            }
+        let rule = &self.parts.voting.rule;
+        if *rule == Rule::Hard {
+            return Cast::Classes(rows.map(first_largest).collect());
         }
+        let scale = self.parts.members[member].member.model.scale();
+        let mut all = Vec::with_capacity(scores.len());
+        let (mut row, mut parts) = (Vec::with_capacity(classes), Vec::new());
+        for scores in rows {
+            row.clear();
+            row.extend_from_slice(scores);
+            all.extend_from_slice(rule.shares(member, scale, &mut row, &mut parts).unwrap_or(&[]));
+        }
+        Cast::Shares(all)
     }
 
     /// Calls `take` with a member and its scores of a block of samples, block after block.
@@ -318,7 +317,7 @@ impl Ensemble {
         let classes = u64::try_from(self.parts.schema.classes().len()).unwrap_or(u64::MAX);
         let exps = match self.parts.voting.rule {
             Rule::Hard => 0,
-            Rule::Soft(_) => classes,
+            Rule::Soft(_) | Rule::Logarithmic(_) => classes,
         };
         let count = Work { exps, ..Work::default() };
         let models: Work = asked().map(|(index, _)| self.works[index] + count).sum();

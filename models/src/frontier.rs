@@ -163,9 +163,9 @@ impl<'a> Board<'a> {
             let given = match background {
                 Some(background) if stops => background,
                 _ => {
-                    let counted = recount.count(row, &members);
-                    ended[counted.asked] += 1;
-                    counted.class
+                    let (class, asked) = recount.winner(row, &members);
+                    ended[asked] += 1;
+                    class
                 }
             };
             confusion.add(truth, given);

@@ -266,6 +266,39 @@ pub fn finite(x: f32) -> f32 {
     if x.is_nan() { 0.0 } else { x.clamp(-f32::MAX, f32::MAX) }
 }
 
+/// `ln x` for a finite `x >= 1`, to the nearest `f32` or the next one; 0 for anything else.
+///
+/// Our own so that every machine gives the same bits.
+///
+/// # Source
+///
+/// `ln x = e·ln 2 + 2·artanh((m - 1) / (m + 1))` for `x = m·2ᵉ` with `m` around 1, and the series of the inverse
+/// hyperbolic tangent.
+#[must_use]
+pub fn natural_log(x: f32) -> f32 {
+    const BIAS: i32 = 1023;
+    const FRACTION_BITS: u32 = 52;
+    if !(x.is_finite() && 1.0 <= x) {
+        return 0.0;
+    }
+    let bits = f64::from(x).to_bits();
+    let exponent = i32::try_from(bits >> FRACTION_BITS).unwrap_or(BIAS) - BIAS;
+    let fraction = bits & ((1 << FRACTION_BITS) - 1);
+    let mantissa = f64::from_bits(fraction | 1023 << FRACTION_BITS);
+    let (mantissa, exponent) = if std::f64::consts::SQRT_2 < mantissa {
+        (mantissa / 2.0, exponent + 1)
+    } else {
+        (mantissa, exponent)
+    };
+    let t = (mantissa - 1.0) / (mantissa + 1.0);
+    let square = t * t;
+    let series = [13.0, 11.0, 9.0, 7.0, 5.0, 3.0, 1.0];
+    let sum = series.into_iter().fold(0.0, |sum, of| sum * square + 1.0 / of);
+    #[expect(clippy::cast_possible_truncation, reason = "at most 89")]
+    let log = (f64::from(exponent) * std::f64::consts::LN_2 + 2.0 * t * sum) as f32;
+    log
+}
+
 /// `e^x` for `x <= 0`, within 2 units in the last place, 0 below -87.
 ///
 /// Our own so that every machine gives the same bits (a system's `expf` differs from the next

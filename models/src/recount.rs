@@ -99,9 +99,21 @@ impl<'a> Recount<'a> {
     ///
     /// When there is no such member or row, or a class too many.
     pub fn count(&mut self, row: usize, members: &[usize]) -> Counted {
-        let nobody = Counted { class: ClassId(0), asked: 0, share: 0.0 };
-        let mut last = nobody;
-        self.counting::<false>(row, members, |counted| last = counted);
+        let mut last = Counted { class: ClassId(0), asked: 0, share: 0.0 };
+        self.counting::<false>(row, members, |class, asked, share| {
+            last = Counted { class, asked, share: share() };
+        });
+        last
+    }
+
+    /// [`Recount::count`] without how surely it was won: the winner, and after how many members.
+    ///
+    /// # Panics
+    ///
+    /// As [`Recount::count`].
+    pub fn winner(&mut self, row: usize, members: &[usize]) -> (ClassId, usize) {
+        let mut last = (ClassId(0), 0);
+        self.counting::<false>(row, members, |class, asked, _| last = (class, asked));
         last
     }
 
@@ -111,22 +123,26 @@ impl<'a> Recount<'a> {
     /// # Panics
     ///
     /// As [`Recount::count`].
-    pub fn count_each(&mut self, row: usize, members: &[usize], seen: impl FnMut(Counted)) {
-        self.counting::<true>(row, members, seen);
+    pub fn count_each(&mut self, row: usize, members: &[usize], mut seen: impl FnMut(Counted)) {
+        self.counting::<true>(row, members, |class, asked, share| {
+            seen(Counted { class, asked, share: share() });
+        });
     }
 
-    /// Each standing is `seen`, or only the last: thousands of choices of members ask for no other.
+    /// Each standing is `seen`, or only the last: thousands of choices of members ask for no other, and not for
+    /// the share of the winner.
     fn counting<const EACH: bool>(
         &mut self,
         row: usize,
         members: &[usize],
-        mut seen: impl FnMut(Counted),
+        mut seen: impl FnMut(ClassId, usize, &dyn Fn() -> f32),
     ) {
         let Self { ensemble, casts, tally, voted, starts, short } = self;
         let classes = ensemble.schema().classes().len();
         let known =
             if short.is_empty() { None } else { Some(&voted[starts[row]..starts[row + 1]]) };
-        tally.begin(known.map_or(classes, <[ClassId]>::len));
+        let pool = ensemble.parts.voting.rule.pool();
+        tally.begin(known.map_or(classes, <[ClassId]>::len), pool);
         let mut left: u64 = members.iter().map(|&member| ensemble.counts[member]).sum();
         let mut of = 0;
         for (at, &member) in members.iter().enumerate() {
@@ -144,39 +160,17 @@ impl<'a> Recount<'a> {
             let leader = if EACH { decided.or_else(|| tally.decided(0)) } else { decided };
             if let Some(leader) = leader {
                 let class = known.map_or(leader, |known| known[leader.index()]);
-                seen(Counted { class, asked: at + 1, share: tally.share(leader, of) });
+                seen(class, at + 1, &|| tally.share(leader, of, 0));
             }
             if decided.is_some() {
                 break;
             }
         }
     }
-
-    /// How likely each class of `row` is if all of `members` are asked: `[class]`, summing to about 1.
-    ///
-    /// # Panics
-    ///
-    /// As [`Recount::count`].
-    pub fn shares(&mut self, row: usize, members: &[usize]) -> Vec<f32> {
-        let classes = self.ensemble.schema().classes().len();
-        self.tally.begin(classes);
-        for &member in members {
-            let count = self.ensemble.counts[member];
-            match &self.casts[member] {
-                Cast::Classes(votes) => self.tally.cast(votes[row], count),
-                Cast::Shares(shares) => {
-                    self.tally.share_out(&shares[row * classes..][..classes], count);
-                }
-            }
-        }
-        self.tally
-            .shares(members.iter().map(|&member| self.ensemble.counts[member]).sum())
-            .collect()
-    }
 }
 
 /// Counts the full vote of `members` for `row` into `sums`, one for each class, if member `i` counts
-/// `counts[i]`; what they count together.
+/// `counts[i]`; what they count together, for [`parts`](crate::vote::parts).
 ///
 /// # Panics
 ///
@@ -209,13 +203,4 @@ pub fn full_vote(
 pub fn in_order(ensemble: &Ensemble, subset: Subset) -> Vec<usize> {
     let order = ensemble.order.iter().copied().map(usize::from);
     order.filter(|&member| subset.has(member)).collect()
-}
-
-/// What one member's vote for one row says of `class`, 0 to 1.
-#[must_use]
-pub fn probability(cast: &Cast, row: usize, class: ClassId, classes: usize) -> f64 {
-    match cast {
-        Cast::Classes(votes) => f64::from(u8::from(votes[row] == class)),
-        Cast::Shares(shares) => f64::from(shares[row * classes + class.index()]) / f64::from(VOTE),
-    }
 }

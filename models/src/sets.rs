@@ -168,7 +168,7 @@ impl Level {
 
     /// The classes that have enough, the winner of the vote always among them; growing.
     ///
-    /// `shares` are those of [`share`], in class order.
+    /// `shares` are those of [`parts`](crate::vote::parts), in class order.
     pub fn set(
         self,
         winner: ClassId,
@@ -177,13 +177,6 @@ impl Level {
         let enough = move |&(class, share): &(ClassId, u32)| self.least <= share || class == winner;
         (0_u16..).map(ClassId).zip(shares).filter(enough).map(|(class, _)| class)
     }
-}
-
-/// What a class that has `sum` has of all that members who count `of` together can give, in parts
-/// of [`VOTE`], rounded down: a whole number, the same on every machine.
-#[must_use]
-pub fn share(sum: u64, of: u64) -> u32 {
-    u32::try_from(sum / of.max(1)).unwrap_or(VOTE).min(VOTE)
 }
 
 impl Ladder {

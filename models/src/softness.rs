@@ -10,9 +10,9 @@
 //! keeps the largest share.
 
 use crate::{
-    kernel::{exponentials, finite},
+    kernel::{exponentials, finite, natural_log},
     member::ModelError,
-    vote::VOTE,
+    vote::{VOTE, WHOLE},
 };
 
 /// How sharply a member's scores part its vote.
@@ -52,13 +52,24 @@ impl Softness {
         }
     }
 
+    /// Turns `scores` of a member into what it gives to a logarithmic pool: `1 - ln p / ln ε` of each class,
+    /// in parts of [`VOTE`], 0 for what is no likelier than ε ([`LEAST`](crate::vote::LEAST)). `scores` is used up.
+    pub fn log_shares(self, scale: Scale, scores: &mut [f32], shares: &mut [u32]) {
+        /// Parts of a vote for each unit of a natural logarithm.
+        const UNIT: f32 = scaled(WHOLE);
+        to_distances(scale, scores);
+        for (share, &distance) in shares.iter_mut().zip(&*scores) {
+            *share = part(self.slope * distance * UNIT);
+        }
+        exponentials(scores, self.slope);
+        let whole: f32 = scores.iter().sum();
+        let left = VOTE - part(natural_log(whole) * UNIT);
+        shares.iter_mut().for_each(|share| *share = left.saturating_sub(*share));
+    }
+
     /// `e^(slope·(s - largest s))` of each score: probabilities that do not sum to 1 yet.
     fn probabilities(self, scale: Scale, scores: &mut [f32]) {
-        evidence(scale, scores);
-        let largest = scores.iter().copied().fold(f32::MIN, f32::max);
-        for score in &mut *scores {
-            *score = largest - *score;
-        }
+        to_distances(scale, scores);
         exponentials(scores, self.slope);
     }
 
@@ -106,6 +117,15 @@ impl Softness {
     }
 }
 
+/// How far the evidence for each class is behind the largest.
+fn to_distances(scale: Scale, scores: &mut [f32]) {
+    evidence(scale, scores);
+    let largest = scores.iter().copied().fold(f32::MIN, f32::max);
+    for score in scores {
+        *score = largest - *score;
+    }
+}
+
 /// What scores say of the classes on a scale without jumps.
 ///
 /// Votes of pairs jump where a pair is undecided, and the sum beside them, which knows how
@@ -137,7 +157,7 @@ fn evidence(scale: Scale, scores: &mut [f32]) {
 
 /// [`VOTE`] for each unit of `whole`.
 #[expect(clippy::cast_precision_loss, reason = "2²⁰ is exact")]
-fn scaled(whole: f32) -> f32 {
+const fn scaled(whole: f32) -> f32 {
     VOTE as f32 / whole
 }
 
@@ -160,7 +180,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::vote::first_largest;
+    use crate::vote::{LEAST, first_largest};
 
     fn shares(scale: Scale, slope: f32, scores: &[f32]) -> Vec<u32> {
         let mut shares = vec![0; scores.len()];
@@ -175,6 +195,20 @@ mod tests {
         for (found, x) in found.iter().zip([0.0_f64, 2.0, -2.0]) {
             assert!((f64::from(*found) / f64::from(VOTE) - x.exp() / sum).abs() < 2e-6);
         }
+    }
+
+    #[test]
+    fn shares_of_a_logarithmic_pool_are_those_of_the_definition() {
+        let mut shares = [0; 4];
+        let scores = [0.0, 1.0, -1.0, -30.0];
+        Softness { slope: 2.0 }.log_shares(Scale::Even, &mut scores.clone(), &mut shares);
+        let each = scores.map(|score| (2.0 * f64::from(score)).exp());
+        let sum: f64 = each.iter().sum();
+        for (share, each) in shares.into_iter().zip(each) {
+            let expected = 1.0 - (each / sum).max(LEAST).ln() / LEAST.ln();
+            assert!((f64::from(share) / f64::from(VOTE) - expected).abs() < 2e-6, "{share}");
+        }
+        assert_eq!(shares[3], 0, "as likely as the least is nothing");
     }
 
     #[test]
@@ -205,6 +239,12 @@ mod tests {
                 let shares = shares(scale, slope, &scores);
                 let sum: u32 = shares.iter().sum();
                 prop_assert!(sum.abs_diff(VOTE) <= 20, "{sum}");
+                let mut logs = vec![0; scores.len()];
+                Softness { slope }.log_shares(scale, &mut scores.clone(), &mut logs);
+                prop_assert!(logs.iter().all(|&log| log <= VOTE));
+                for (a, b) in shares.iter().zip(&logs).flat_map(|a| shares.iter().zip(&logs).map(move |b| (a, b))) {
+                    prop_assert!(a.0 <= b.0 || b.1 <= a.1, "in the same order");
+                }
             }
         }
 

@@ -256,6 +256,18 @@ pub fn voting(members: usize, seed: u64) -> Voting {
     Voting { rule, confidence, ..Voting::default() }
 }
 
+/// The same in a logarithmic pool.
+///
+/// # Panics
+///
+/// Never: [`voting`] is soft.
+#[must_use]
+pub fn pooled(members: usize, seed: u64) -> Voting {
+    let voting = voting(members, seed);
+    let Rule::Soft(softness) = voting.rule else { unreachable!("made so above") };
+    Voting { rule: Rule::Logarithmic(softness), ..voting }
+}
+
 /// `ensemble` with ladders of three levels that know nothing: for all members, behind the gate if there
 /// is one, and for the first member alone.
 ///

@@ -40,6 +40,13 @@ fn half() -> Ensemble {
     synthetic::halved(short())
 }
 
+/// With everything that version 7 has.
+fn pooled() -> Ensemble {
+    let mut parts = half().into_parts();
+    parts.voting.rule = synthetic::pooled(parts.members.len(), 4).rule;
+    Ensemble::new(parts).unwrap()
+}
+
 fn tiny() -> Ensemble {
     let shape = Shape { width: 1, classes: 2, ..Shape::SMALL };
     synthetic::ensemble(&[Family::Ridge], shape, false, 7)
@@ -90,6 +97,7 @@ fn reads_back_what_it_wrote_and_writes_it_alike() {
         short(),
         half(),
         half_and_plain,
+        pooled(),
     ];
     for ensemble in all {
         let bytes = bundle::encode(&ensemble);
@@ -137,7 +145,7 @@ fn each_way_of_being_wrong_has_its_name() {
 
     let wrong = |bytes: &[u8]| bundle::decode(bytes).unwrap_err();
     assert!(matches!(wrong(&changed(0, b"PK")), BundleError::Format { found: [b'P', b'K', _, _] }));
-    assert!(matches!(wrong(&changed(4, &[7])), BundleError::Version { found: 7 }));
+    assert!(matches!(wrong(&changed(4, &[8])), BundleError::Version { found: 8 }));
     assert!(matches!(wrong(&changed(4, &[0])), BundleError::Version { found: 0 }));
     let newer = |manifest: &[u8], voting: &[u8]| {
         let mut bytes = sealed(schema, &[manifest, voting].concat(), arrays);
@@ -145,9 +153,16 @@ fn each_way_of_being_wrong_has_its_name() {
         wrong(&bytes)
     };
     // What knows no compact form must not say that it does, nor the other way round; and so on.
-    for (ensemble, version) in
-        [(soft(), 3), (compact(), 2), (golden(), 5), (short(), 4), (short(), 6), (half(), 5)]
-    {
+    for (ensemble, version) in [
+        (soft(), 3),
+        (compact(), 2),
+        (golden(), 5),
+        (short(), 4),
+        (short(), 6),
+        (half(), 5),
+        (half(), 7),
+        (pooled(), 6),
+    ] {
         let mut bytes = bundle::encode(&ensemble);
         let needed = u32::from(bytes[4]);
         bytes[4] = version;
@@ -159,7 +174,7 @@ fn each_way_of_being_wrong_has_its_name() {
     }
     // A hard vote and no curves: that is version 1. An unknown rule; a rule and nothing more.
     assert!(matches!(newer(manifest, &[0, 0]), BundleError::Needed { found: 2, needed: 1 }));
-    assert!(matches!(newer(manifest, &[2, 0]), BundleError::Manifest(_)));
+    assert!(matches!(newer(manifest, &[3, 0]), BundleError::Manifest(_)));
     assert!(matches!(newer(manifest, &[0]), BundleError::Manifest(_)));
     assert!(matches!(newer(manifest, &[0, 0, 0]), BundleError::ManifestTrailing { extra: 1 }));
     assert!(matches!(newer(manifest, &[0, 1, 0]), BundleError::Model(_)));
@@ -308,7 +323,7 @@ fn replaced(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
 
 #[test]
 fn what_was_compared_with_its_name_is_read_without_the_digest_in_its_head() {
-    for ensemble in [full(), soft(), golden()] {
+    for ensemble in [full(), soft(), golden(), pooled()] {
         let mut bytes = bundle::encode(&ensemble);
         assert_eq!(bundle::decode_named(&bytes, &|| ()).unwrap(), ensemble);
         bytes[8] ^= 1;
@@ -344,9 +359,9 @@ proptest! {
     #[test]
     fn a_forged_bundle_is_refused_or_answers(
         forgeries in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..9),
-        one in 0_usize..3,
+        one in 0_usize..4,
     ) {
-        let mut bytes = bundle::encode(&[full, soft, golden][one]());
+        let mut bytes = bundle::encode(&[full, soft, golden, pooled][one]());
         for (at, to) in forgeries {
             let at = HEAD_BYTES + at.index(bytes.len() - HEAD_BYTES);
             bytes[at] = to;

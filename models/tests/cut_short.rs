@@ -9,7 +9,7 @@ use models::{
     synthetic::{self, Numbers, Shape},
 };
 
-/// Seven members with and without soft votes and measured confidences.
+/// Seven members by every rule, with and without measured confidences.
 fn ensemble(seed: u64) -> Ensemble {
     let shape = Shape { classes: 4, ..Shape::SMALL };
     let mut parts = synthetic::ensemble(&Family::ALL, shape, false, seed).into_parts();
@@ -17,12 +17,14 @@ fn ensemble(seed: u64) -> Ensemble {
     for weighted in &mut parts.members {
         weighted.weight = 1.0 + numbers.one().abs();
     }
-    parts.voting = match seed % 3 {
+    let members = parts.members.len();
+    let unmeasured = |voting: Voting| Voting { rule: voting.rule, ..Voting::default() };
+    parts.voting = match seed % 5 {
         0 => Voting::default(),
-        1 => {
-            Voting { rule: synthetic::voting(parts.members.len(), seed).rule, ..Voting::default() }
-        }
-        _ => synthetic::voting(parts.members.len(), seed),
+        1 => unmeasured(synthetic::voting(members, seed)),
+        2 => synthetic::voting(members, seed),
+        3 => unmeasured(synthetic::pooled(members, seed)),
+        _ => synthetic::pooled(members, seed),
     };
     Ensemble::new(parts).unwrap()
 }

@@ -8,11 +8,12 @@ use models::{
     frontier::{self, Votes},
     member::Linear,
     synthetic::{self, Numbers, Shape},
+    vote::{LEAST, Pool},
 };
 use proptest::prelude::*;
 
 /// Members of all families and some twice; weights that tie and weights that do not.
-fn ensemble(seed: u64, ties: bool, soft: bool) -> Ensemble {
+fn ensemble(seed: u64, ties: bool, pool: Option<Pool>) -> Ensemble {
     let numbers = &mut Numbers::new(seed);
     let classes = 2 + numbers.below(5) as usize;
     let count = 2 + numbers.below(9) as usize;
@@ -27,18 +28,20 @@ fn ensemble(seed: u64, ties: bool, soft: bool) -> Ensemble {
             1.1 + numbers.one()
         };
     }
-    if soft {
-        let Voting { rule, .. } = synthetic::voting(count, seed);
-        parts.voting.rule = rule;
-    }
+    parts.voting.rule = match pool {
+        None => Rule::Hard,
+        Some(Pool::Linear) => synthetic::voting(count, seed).rule,
+        Some(Pool::Logarithmic) => synthetic::pooled(count, seed).rule,
+    };
     Ensemble::new(parts).unwrap()
 }
 
 #[test]
 fn the_class_is_that_of_the_full_vote_for_every_row_subset_and_order() {
     let (mut rows, mut asked, mut assigned) = (0_u32, 0, 0);
-    for seed in 0..240 {
-        let ensemble = ensemble(seed, seed % 3 == 0, seed % 4 < 2);
+    let pools = [None, Some(Pool::Linear), Some(Pool::Logarithmic)];
+    for (seed, pool) in (0..360).zip(pools.into_iter().cycle()) {
+        let ensemble = ensemble(seed, seed % 4 == 0, pool);
         let numbers = &mut Numbers::new(!seed);
         let members = ensemble.members().len();
         let mut scratch = ensemble.scratch();
@@ -56,7 +59,9 @@ fn the_class_is_that_of_the_full_vote_for_every_row_subset_and_order() {
             let usual = ensemble.answer(&x, asking.subset(), false, &mut scratch).unwrap();
             assert_eq!(early.class, full.class, "seed {seed}, order {order:?}, {x:?}");
             assert_eq!(usual.class, full.class, "seed {seed}, order {order:?}, {x:?}");
-            assert!(early.confidence <= full.confidence);
+            // What is left may say just what was feared: then a logarithmic pool rounds twice.
+            let rounding = if pool == Some(Pool::Logarithmic) { f32::EPSILON } else { 0.0 };
+            assert!(early.confidence <= full.confidence + rounding, "{early:?} {full:?}");
             assert_eq!(full.voted(), full.assigned);
             assert!(asking.members().eq(order.iter().copied()));
             let first = Subset(order[..early.voted() as usize].iter().map(|it| 1 << it).sum());
@@ -183,7 +188,7 @@ fn who_decides_most_for_its_time_is_asked_first() {
 proptest! {
     #[test]
     fn a_soft_vote_is_the_mean_of_what_members_think_likely(seed: u64) {
-        let ensemble = ensemble(seed, false, true);
+        let ensemble = ensemble(seed, false, Some(Pool::Linear));
         let Rule::Soft(softness) = &ensemble.voting().rule else { unreachable!() };
         let classes = ensemble.schema().classes().len();
         let members = ensemble.members();
@@ -212,6 +217,37 @@ proptest! {
                     prop_assert!((f64::from(share) - expected).abs() < 1e-5);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_logarithmic_pool_is_the_geometric_mean_of_what_members_think_likely(seed: u64) {
+        let ensemble = ensemble(seed, false, Some(Pool::Logarithmic));
+        let Rule::Logarithmic(softness) = &ensemble.voting().rule else { unreachable!() };
+        let classes = ensemble.schema().classes().len();
+        let members = ensemble.members();
+        let usual = members.iter().all(|it| it.member.family != Family::RbfSvm);
+        let whole: f64 = members.iter().map(|it| f64::from(it.weight)).sum();
+        let mut scratch = ensemble.scratch();
+        for x in synthetic::rows(Shape::SMALL.width, 5, seed).into_iter().take(5).filter(|_| usual) {
+            let mut logs = vec![0.0_f64; classes];
+            for (member, Weighted { weight, .. }) in members.iter().enumerate() {
+                let scores = ensemble.member_scores(member, &x).unwrap();
+                let slope = f64::from(softness[member].slope);
+                let largest = scores.iter().copied().fold(f32::MIN, f32::max);
+                let each = scores.iter().map(|&score| (slope * f64::from(score - largest)).exp());
+                let sum: f64 = each.clone().sum();
+                for (log, each) in logs.iter_mut().zip(each) {
+                    *log += f64::from(*weight) / whole * (each / sum).max(LEAST).ln();
+                }
+            }
+            let sum: f64 = logs.iter().map(|log| log.exp()).sum();
+            let asking = ensemble.asking(Subset::all(members.len())).unwrap().to_the_end();
+            let full = ensemble.answer_timed(&x, &asking, false, &mut scratch, |_| ()).unwrap();
+            for (&share, log) in scratch.shares().iter().zip(&logs) {
+                prop_assert!((f64::from(share) - log.exp() / sum).abs() < 2e-5);
+            }
+            prop_assert_eq!(full.confidence, scratch.shares()[full.class.index()]);
         }
     }
 }

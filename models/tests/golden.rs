@@ -66,7 +66,7 @@ fn golden_bundles_have_every_form() {
     assert_eq!(steps.len(), 3);
     assert_eq!(compact.into_iter().collect::<Vec<_>>(), [Family::Knn, Family::RbfSvm, Family::Mlp]);
     for compact in [false, true] {
-        for rule in ["hard", "soft"] {
+        for rule in ["hard", "soft", "logarithmic"] {
             assert!(verdicts.contains(&(true, compact, rule)), "{verdicts:?}");
         }
     }
@@ -75,6 +75,6 @@ fn golden_bundles_have_every_form() {
     assert_eq!(golden.into_iter().collect::<Vec<_>>(), [None, Some(false), Some(true)]);
     assert_eq!(
         votings.into_iter().collect::<Vec<_>>(),
-        [("hard", false), ("hard", true), ("soft", true)]
+        [("hard", false), ("hard", true), ("logarithmic", true), ("soft", true)]
     );
 }

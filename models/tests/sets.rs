@@ -13,7 +13,8 @@ const ROWS: usize = 300;
 /// Of seven members with a measured confidence and a soft vote, behind a gate.
 fn ensemble(seed: u64) -> Ensemble {
     let parts = synthetic::ensemble(&Family::ALL, Shape::SMALL, true, seed).into_parts();
-    let voting = synthetic::voting(Family::ALL.len(), seed);
+    let made = if seed.is_multiple_of(2) { synthetic::voting } else { synthetic::pooled };
+    let voting = made(Family::ALL.len(), seed);
     synthetic::with_sets(Ensemble::new(Parts { voting, ..parts }).unwrap())
 }
 

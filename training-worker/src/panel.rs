@@ -119,12 +119,12 @@ enum Way {
     HardOdds,
     /// A hard vote of members that were added one by one as long as they helped.
     HardGreedy,
-    /// A soft vote by the square of the log-odds of each, moved towards the mixture as far as independent wrong
-    /// answers back it.
+    /// A logarithmic pool by the log-odds of each to the power of one and a half, moved towards the mixture as
+    /// far as independent wrong answers back it. From 1 to 2 the power hardly matters (ADR 0045).
     SoftSteady,
-    /// A soft vote with the weights of a mixture.
+    /// A logarithmic pool with the weights of a mixture.
     SoftMixture,
-    /// A soft vote of members that were added one by one.
+    /// A logarithmic pool of members that were added one by one.
     SoftGreedy,
 }
 
@@ -221,7 +221,7 @@ struct Court<'a> {
     hearing: Hearing<'a>,
     /// `[member][row]`.
     votes: Vec<Vec<ClassId>>,
-    /// Soft votes, where scores are known.
+    /// What was thought likely, where scores are known.
     soft: Option<Soft>,
     /// How far the weights of a mixture are trusted, 0 to 1.
     trust: f64,
@@ -235,9 +235,9 @@ struct Court<'a> {
 
 struct Soft {
     softness: Vec<Softness>,
-    /// `[member][row, class]`: probabilities.
-    likely: Vec<Vec<f32>>,
-    /// `[member][row]`: that of what is true.
+    /// `[member][row, class]`: what it gives to a logarithmic pool.
+    gives: Vec<Vec<f32>>,
+    /// `[member][row]`: how likely it thought what is true.
     true_likely: Vec<Vec<f32>>,
 }
 
@@ -357,11 +357,12 @@ impl<'a> Court<'a> {
             }
             Way::SoftSteady => {
                 let odds = self.weigh(Way::HardOdds, members, rows);
-                let squares: f64 = odds.iter().map(|odds| odds * odds).sum();
+                let steep: Vec<f64> = odds.iter().map(|odds| odds * odds.sqrt()).collect();
+                let whole: f64 = steep.iter().sum();
                 let mixture = self.weigh(Way::SoftMixture, members, rows);
                 let trust = self.trust;
-                let both = odds.iter().zip(mixture);
-                both.map(|(odds, mixture)| trust * mixture + (1.0 - trust) * odds * odds / squares)
+                let both = steep.iter().zip(mixture);
+                both.map(|(steep, mixture)| trust * mixture + (1.0 - trust) * steep / whole)
                     .collect()
             }
             Way::HardOdds => {
@@ -435,7 +436,7 @@ impl<'a> Court<'a> {
             (way, &self.soft)
         {
             let classes = self.hearing.classes;
-            return &soft.likely[member][row * classes..][..classes];
+            return &soft.gives[member][row * classes..][..classes];
         }
         spare.fill(0.0);
         spare[self.votes[member][row].index()] = 1.0;
@@ -500,7 +501,7 @@ impl<'a> Court<'a> {
     ) -> Panel {
         let rule = match (way, &self.soft) {
             (Way::SoftSteady | Way::SoftMixture | Way::SoftGreedy, Some(soft)) => {
-                Rule::Soft(members.iter().map(|&member| soft.softness[member]).collect())
+                Rule::Logarithmic(members.iter().map(|&member| soft.softness[member]).collect())
             }
             _ => Rule::Hard,
         };
@@ -523,22 +524,24 @@ impl Soft {
         const LEAST: f32 = 1e-4;
         let Hearing { scales, opinions, truth, classes, .. } = hearing;
         let labels: Vec<u16> = truth.iter().map(|class| class.0).collect();
-        let mut soft = Self { softness: vec![], likely: vec![], true_likely: vec![] };
-        let mut shares = vec![0; classes];
+        let mut soft = Self { softness: vec![], gives: vec![], true_likely: vec![] };
+        let (mut shares, mut spare) = (vec![0; classes], Vec::with_capacity(classes));
+        let whole = |share: u32| share as f32 / VOTE as f32;
         for (&scale, opinion) in scales.iter().zip(opinions) {
             let Opinion::Scores(scores) = opinion else { return None };
             let softness = Softness::fit(scale, scores, &labels, classes);
-            let mut likely = scores.clone();
-            for row in likely.chunks_exact_mut(classes) {
-                softness.shares(scale, row, &mut shares);
-                for (likely, &share) in row.iter_mut().zip(&shares) {
-                    *likely = share as f32 / VOTE as f32;
-                }
+            let mut gives = scores.clone();
+            let mut likely = Vec::with_capacity(truth.len());
+            for (row, truth) in gives.chunks_exact_mut(classes).zip(truth) {
+                spare.clear();
+                spare.extend_from_slice(row);
+                softness.shares(scale, &mut spare, &mut shares);
+                likely.push(whole(shares[truth.index()]).max(LEAST));
+                softness.log_shares(scale, row, &mut shares);
+                row.iter_mut().zip(&shares).for_each(|(gives, &share)| *gives = whole(share));
             }
-            let of_truth = truth.iter().enumerate();
-            let of_truth = of_truth.map(|(row, it)| likely[row * classes + it.index()].max(LEAST));
-            soft.true_likely.push(of_truth.collect());
-            soft.likely.push(likely);
+            soft.true_likely.push(likely);
+            soft.gives.push(gives);
             soft.softness.push(softness);
         }
         Some(soft)
@@ -606,9 +609,10 @@ mod tests {
         });
         let weigh = |way| court.weigh(way, &[0, 1, 2], &court.all);
         let (odds, mixture) = (weigh(Way::HardOdds), weigh(Way::SoftMixture));
-        let squares: f64 = odds.iter().map(|it| it * it).sum();
+        let steep: Vec<f64> = odds.iter().map(|it| it.powf(1.5)).collect();
+        let whole: f64 = steep.iter().sum();
         for (at, weight) in weigh(Way::SoftSteady).into_iter().enumerate() {
-            let by_odds = odds[at].powi(2) / squares;
+            let by_odds = steep[at] / whole;
             let moved = (weight - by_odds) / (mixture[at] - by_odds);
             assert!((moved - court.trust).abs() < 1e-6, "{moved} is not {}", court.trust);
         }

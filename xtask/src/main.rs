@@ -32,6 +32,7 @@ cargo xtask CHORE
                 [--quick] [--json FILE] [--data DIR] [--sets NAME,NAME] [--pictures DIR]
   bench serve   our serving worker on the wire beside an empty server, MLServer, KServe and ONNX Runtime, which
                 it installs under target/; [--quick] [--json FILE] [--data DIR] [--only PART,PART] [--soak MINUTES]
+                [--cores-may-sleep]: else something at idle priority keeps both from it
   bench path    the whole path on real data
   dist          stripped binaries for x86-64 and aarch64, into dist/
 ";

@@ -23,12 +23,16 @@ enum RuleForm {
     Hard,
     /// The slope of each member.
     Soft(Vec<f32>),
+    /// From version 7 on, the slope of each member.
+    Logarithmic(Vec<f32>),
 }
 
 pub(super) fn write(voting: &Voting) -> Vec<u8> {
+    let slopes = |softness: &[Softness]| softness.iter().map(|it| it.slope).collect();
     let rule = match &voting.rule {
         Rule::Hard => RuleForm::Hard,
-        Rule::Soft(softness) => RuleForm::Soft(softness.iter().map(|it| it.slope).collect()),
+        Rule::Soft(softness) => RuleForm::Soft(slopes(softness)),
+        Rule::Logarithmic(softness) => RuleForm::Logarithmic(slopes(softness)),
     };
     let curves = voting.confidence.curves.iter();
     let knots = |curve: &Curve| {
@@ -43,11 +47,11 @@ pub(super) fn write(voting: &Voting) -> Vec<u8> {
 pub(super) fn read(bytes: &[u8]) -> Result<(Voting, &[u8]), BundleError> {
     let (Form { rule, curves }, rest) =
         postcard::take_from_bytes(bytes).map_err(BundleError::Manifest)?;
+    let softness = |slopes: Vec<f32>| slopes.into_iter().map(|slope| Softness { slope }).collect();
     let rule = match rule {
         RuleForm::Hard => Rule::Hard,
-        RuleForm::Soft(slopes) => {
-            Rule::Soft(slopes.into_iter().map(|slope| Softness { slope }).collect())
-        }
+        RuleForm::Soft(slopes) => Rule::Soft(softness(slopes)),
+        RuleForm::Logarithmic(slopes) => Rule::Logarithmic(softness(slopes)),
     };
     let curves = curves.into_iter().map(|knots| {
         let (shares, right) = knots.into_iter().unzip();

@@ -4,8 +4,8 @@
 use models::{
     Cast, ClassId, Ensemble, Ladder, Level, Sets, Share, Subset, SubsetMeasure,
     recount::full_vote,
-    sets::{self, TooFew, Witness},
-    vote::{VOTE, counts},
+    sets::{TooFew, Witness},
+    vote::{Pool, VOTE, counts, parts},
 };
 
 use super::{BenchError, Workbench, gates::Candidate};
@@ -28,6 +28,7 @@ pub struct SetMeasure {
 #[derive(Clone, Copy)]
 struct Rows<'a> {
     casts: &'a [Cast],
+    pool: Pool,
     truth: &'a [ClassId],
     margins: Option<(&'a Candidate, &'a [f32])>,
     background: Option<ClassId>,
@@ -52,12 +53,13 @@ impl Rows<'_> {
         }
         let of = full_vote((self.casts, counts), subset, row, sums);
         let (mut winner, mut most) = (0, 0);
-        for (class, sum) in (0_u16..).zip(sums.iter_mut()) {
-            if most < *sum {
-                (winner, most) = (class, *sum);
+        for (class, &sum) in (0_u16..).zip(&*sums) {
+            if most < sum {
+                (winner, most) = (class, sum);
             }
-            *sum = u64::from(sets::share(*sum, of));
         }
+        let shares: Vec<u32> = parts(self.pool, sums, of).collect();
+        sums.iter_mut().zip(shares).for_each(|(sum, share)| *sum = u64::from(share));
         ClassId(winner)
     }
 }
@@ -95,6 +97,7 @@ impl Workbench {
         let casts = self.casts(&ensemble, panel, |it| &it.across);
         let across = Rows {
             casts: &casts,
+            pool: panel.rule.pool(),
             truth: &self.truth[..self.rows_heard()],
             margins: gate.map(|it| (it, it.across.as_slice())),
             background,
@@ -121,6 +124,7 @@ impl Workbench {
         let casts = self.casts(&ensemble, panel, |it| &it.held_out);
         let held_out = Rows {
             casts: &casts,
+            pool: panel.rule.pool(),
             truth: &self.material.held_out.truth,
             margins: gate.map(|it| (it, it.held_out.as_slice())),
             background,

@@ -1,7 +1,7 @@
 //! The bench itself: part after part, tables as it goes, everything in JSON at the end.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
 };
@@ -22,7 +22,7 @@ use crate::{
     load::{Found, Pace, Plan},
     neighbours, overload,
     peers::{Peers, SEVEN},
-    process::{CLIENT, Core, SERVER, pinned, stay_on},
+    process::{CLIENT, Core, SERVER, keep_awake, pinned, stay_on},
     rude, shared_core, stages, start, swap, traced,
     wire::Method,
     worker::{Node, Order, Start, Worker},
@@ -43,6 +43,8 @@ pub(crate) struct Ask {
     pub(crate) soak_minutes: Option<f64>,
     /// Parts that are run; all when empty.
     pub(crate) only: Vec<String>,
+    /// Leaves idle cores to the machine.
+    pub(crate) cores_may_sleep: bool,
     pub(crate) quick: bool,
 }
 
@@ -59,6 +61,7 @@ impl Default for Ask {
             without_peers: None,
             soak_minutes: None,
             only: Vec::new(),
+            cores_may_sleep: false,
             quick: false,
         }
     }
@@ -92,8 +95,16 @@ pub(crate) fn run(ask: Ask) -> Result<(), Fault> {
         return Err("--program names the binary that is to be measured".into());
     }
     let machine = benches::machine();
-    println!("Machine: {machine}. Server on core {}, generator on core {}.\n", SERVER.0, CLIENT.0);
-    let mut report = Report { quick: ask.quick, machine, ..Report::default() };
+    let Ask { quick, cores_may_sleep, .. } = ask;
+    let awake = if cores_may_sleep { vec![] } else { vec![SERVER, CLIENT] };
+    let idle = if cores_may_sleep { "sleep when the machine wants" } else { "are kept awake" };
+    println!(
+        "Machine: {machine}. Server on core {}, generator on core {}; idle cores {idle}.\n",
+        SERVER.0, CLIENT.0
+    );
+    // Until the last part has ended.
+    let _awake = awake.into_iter().map(keep_awake).collect::<io::Result<Vec<_>>>()?;
+    let mut report = Report { quick, cores_may_sleep, machine, ..Report::default() };
 
     let which = match Which::HaptSix.load(&ask.data, ask.quick) {
         Ok(set) => {

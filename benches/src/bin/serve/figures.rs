@@ -71,6 +71,8 @@ pub(crate) struct Summary {
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Report {
     pub(crate) quick: bool,
+    /// Idle cores were left to the machine, which may stop them.
+    pub(crate) cores_may_sleep: bool,
     pub(crate) machine: String,
     pub(crate) skipped: Vec<String>,
     /// Loads by name, in the order in which they were run.

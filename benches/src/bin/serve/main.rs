@@ -39,7 +39,7 @@ use crate::bench::Ask;
 
 const USAGE: &str = "\
 serve --program SENSEMBLE [--data DIR] [--work DIR] [--quick] [--json FILE] [--soak MINUTES]
-      [--only PART,PART] [--learning PYTHON --serving PYTHON --kserve PYTHON | --without-peers REASON]
+      [--only PART,PART] [--cores-may-sleep] [--learning PYTHON --serving PYTHON --kserve PYTHON | --without-peers REASON]
 
 parts: latency shared-core stages overload rude swap drain neighbours traced start
 ";
@@ -59,6 +59,7 @@ fn main() -> ExitCode {
 /// One part in a process of its own, or the whole bench.
 fn begin(words: &[&str]) -> Result<(), Fault> {
     match words {
+        ["awake"] => match process::stay_awake()? {},
         ["load", plan] => say(&load::generate(&serde_json::from_str(plan)?)?),
         ["empty", address] => empty::serve(address.parse()?),
         ["kernels", bundle, folder, members] => {
@@ -95,6 +96,7 @@ fn ask(words: &[&str]) -> Result<Ask, Fault> {
             "--without-peers" => ask.without_peers = Some(value()?.to_owned()),
             "--soak" => ask.soak_minutes = Some(value()?.parse()?),
             "--only" => ask.only = value()?.split(',').map(str::to_owned).collect(),
+            "--cores-may-sleep" => ask.cores_may_sleep = true,
             "--quick" => ask.quick = true,
             _ => return Err(format!("no such option: {word}\n\n{USAGE}").into()),
         }

@@ -47,6 +47,25 @@ pub(crate) fn step_back() -> io::Result<()> {
 /// The least preferred of all.
 const NICE_MAX: i32 = 19;
 
+/// Keeps `core` from sleeping for as long as what is returned lives: a process at idle priority that runs when nobody
+/// else does, and gives way to whoever wakes up.
+///
+/// An idle core of a virtual machine is stopped by its host and takes up to milliseconds to start again, which is
+/// then the tail of whatever is measured. On a machine of one's own this is what `idle=poll` does.
+pub(crate) fn keep_awake(core: Core) -> io::Result<Process> {
+    let mut command = Command::new("chrt");
+    command.args(["--idle", "0", "taskset", "--cpu-list", &core.0.to_string()]);
+    Process::start(command.arg(std::env::current_exe()?).arg("awake"))
+}
+
+/// The process of [`keep_awake`]; ends when its parent does.
+pub(crate) fn stay_awake() -> Result<std::convert::Infallible, Fault> {
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    loop {
+        rustix::thread::sched_yield();
+    }
+}
+
 /// A process that is killed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Process(pub(crate) Child);
