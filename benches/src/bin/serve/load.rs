@@ -15,9 +15,10 @@ use tokio::time::Instant;
 use tonic::{Code, Request, Status, client::Grpc, transport::Channel};
 
 use crate::{
+    bench::figure,
     pacer::Pacer,
     process::step_back,
-    spread::{Spread, Typical, nanoseconds},
+    spread::{Spread, Typical, median, nanoseconds},
     wire::{self, AsBytes, Method},
 };
 
@@ -91,6 +92,40 @@ pub(crate) struct Found {
 impl Found {
     pub(crate) fn per_s(&self) -> f64 {
         self.answered as f64 / self.seconds
+    }
+
+    /// Whatever was not answered.
+    pub(crate) fn unanswered(&self) -> u64 {
+        self.failed + self.shed + self.late + self.held_back
+    }
+}
+
+/// What came of the same plan, asked again and again in turn with others: a machine that is shared is slower for
+/// seconds on end, and what is compared must share that.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rounds(pub(crate) Vec<Found>);
+
+impl Rounds {
+    /// The median over rounds.
+    pub(crate) fn median(&self, of: impl Fn(&Found) -> f64) -> f64 {
+        median(self.0.iter().map(of))
+    }
+
+    /// The median over rounds of the 99th percentile in most windows, beside that of the same round of `other`.
+    pub(crate) fn p99_beside(&self, other: &Self) -> f64 {
+        median(self.0.iter().zip(&other.0).map(|(own, other)| own.typical.p99 / other.typical.p99))
+    }
+
+    /// All rounds together.
+    pub(crate) fn sum(&self, of: impl Fn(&Found) -> u64) -> u64 {
+        self.0.iter().map(of).sum()
+    }
+
+    /// `p50`, `p99` and the 99th percentile in most windows, in microseconds.
+    pub(crate) fn shown(&self) -> [String; 3] {
+        let of: [&dyn Fn(&Found) -> f64; 3] =
+            [&|it| it.latency.p50, &|it| it.latency.p99, &|it| it.typical.p99];
+        of.map(|of| figure(self.median(of)))
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::{
     bench::{Bench, SEVEN_TASK, THREE_TASK, figure, head, row, start_load},
-    load::{Found, Pace, Plan},
+    load::{Pace, Plan, Rounds},
     process::{CLIENT, SERVER},
     wire::Method,
     worker::{Node, Order, Start},
@@ -24,8 +24,9 @@ const MANY: u32 = 100;
 const LIGHT: [Family; 3] = [Family::Ridge, Family::LinearSvm, Family::Mlp];
 
 pub(crate) fn run(bench: &mut Bench) -> Result<(), Fault> {
-    println!("### Neighbours\n\nA task of three members, {WATCHED} answers/s, an open loop.\n");
-    head(&["", "p50 µs", "p99 µs", "p99 in most windows", "not answered", "server MiB"]);
+    println!("### Neighbours\n\nA task of three members, {WATCHED} answers/s, an open loop.");
+    println!("Medians of {ROUNDS} rounds in turn with those alone, but for the hundred.\n");
+    head(&["", "p50 µs", "p99 µs", "p99 in most windows", "÷ alone", "not answered", "server MiB"]);
     loading(bench)?;
     slow(bench)?;
     many(bench)?;
@@ -33,48 +34,49 @@ pub(crate) fn run(bench: &mut Bench) -> Result<(), Fault> {
     Ok(())
 }
 
-fn line(name: &str, it: &Found, mib: f64) {
-    row(&[
-        name.to_owned(),
-        figure(it.latency.p50),
-        figure(it.latency.p99),
-        figure(it.typical.p99),
-        (it.sent - it.answered).to_string(),
-        format!("{mib:.0}"),
-    ]);
+/// How often each is measured, in turn with the same alone.
+const ROUNDS: u32 = 5;
+
+fn line(name: &str, it: &Rounds, alone: Option<&Rounds>, mib: f64) {
+    let [p50, p99, typical] = it.shown();
+    let ratio = alone.map_or_else(String::new, |alone| figure(it.p99_beside(alone)));
+    let lost = it.sum(|it| it.sent - it.answered).to_string();
+    row(&[name.to_owned(), p50, p99, typical, ratio, lost, format!("{mib:.0}")]);
 }
 
 /// Other tasks come, one after the other, each with a bundle that nobody has decoded before.
 fn loading(bench: &mut Bench) -> Result<(), Fault> {
     // One in each window in which percentiles are taken, at the least.
-    let seconds = 4.0;
-    let others = 20;
+    let (seconds, others) = if bench.ask.quick { (1.0, 5) } else { (2.0, 10) };
     let start = bench.start("loading")?;
     let digest = start.keep(&bench.ensemble)?;
-    let digests = distinct(&start, &bench.ensemble, others)?;
+    let digests = distinct(&start, &bench.ensemble, ROUNDS * others)?;
     let worker = start.run()?;
     let mut node = Node::attach(&bench.runtime, &worker)?;
     let mut orders = bench.orders(digest, 1);
     node.serve(&bench.runtime, &orders)?;
     let address = worker.presence.grpc.to_string();
     let plan = bench.plan(&address, THREE_TASK, Pace::Open(WATCHED), seconds);
-    let before = bench.load("watched, alone", &plan, CLIENT)?;
-    line("alone", &before, worker.process.rss_mib()?);
-
-    let generator = start_load(&plan, CLIENT)?;
-    let mut due = Instant::now() + Duration::from_secs_f64(plan.warm_s);
-    for (at, &digest) in digests.iter().enumerate() {
-        due += Duration::from_secs_f64(seconds / digests.len() as f64);
-        std::thread::sleep(due.saturating_duration_since(Instant::now()));
-        let task = format!("other {at}");
-        orders.push(Order { task, digest, ..orders[0].clone() });
-        node.serve(&bench.runtime, &orders)?;
+    let calm_mib = worker.process.rss_mib()?;
+    let (mut alone, mut beside) = (Rounds::default(), Rounds::default());
+    for (round, digests) in digests.chunks(usize::try_from(others)?).enumerate() {
+        alone.0.push(bench.load(&format!("watched, alone, {round}"), &plan, CLIENT)?);
+        let generator = start_load(&plan, CLIENT)?;
+        let mut due = Instant::now() + Duration::from_secs_f64(plan.warm_s);
+        for (at, &digest) in digests.iter().enumerate() {
+            due += Duration::from_secs_f64(seconds / digests.len() as f64);
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            let task = format!("other {at} of {round}");
+            orders.push(Order { task, digest, ..orders[0].clone() });
+            node.serve(&bench.runtime, &orders)?;
+        }
+        let name = format!("watched, while others are loaded, {round}");
+        beside.0.push(bench.loaded(&name, generator)?);
     }
-    let while_loading = bench.loaded("watched, while others are loaded", generator)?;
-    let name = format!("while {others} others of seven members are loaded");
-    line(&name, &while_loading, worker.process.rss_mib()?);
-    let ratio = while_loading.typical.p99 / before.typical.p99;
-    bench.report.summary.loading_p99_ratio = Some(ratio);
+    line("alone", &alone, None, calm_mib);
+    let name = format!("while {} others of seven members are loaded", digests.len());
+    line(&name, &beside, Some(&alone), worker.process.rss_mib()?);
+    bench.report.summary.loading_p99_ratio = Some(beside.p99_beside(&alone));
     Ok(())
 }
 
@@ -82,10 +84,11 @@ fn loading(bench: &mut Bench) -> Result<(), Fault> {
 fn slow(bench: &mut Bench) -> Result<(), Fault> {
     let (worker, _node) = bench.serving("slow", SERVER)?;
     let address = worker.presence.grpc.to_string();
-    let seconds = bench.seconds(10.0, 4.0);
+    let seconds = bench.seconds(3.0, 1.0);
     let plan = bench.plan(&address, THREE_TASK, Pace::Open(WATCHED), seconds);
-    let alone = bench.load("watched, alone again", &plan, CLIENT)?;
-    line("alone again", &alone, worker.process.rss_mib()?);
+    let calm_mib = worker.process.rss_mib()?;
+    let (mut alone, mut beside) = (Rounds::default(), Rounds::default());
+    let mut neighbours = Rounds::default();
     let slow = Plan {
         method: Method::Batch,
         rows: SLOW_ROWS,
@@ -93,16 +96,20 @@ fn slow(bench: &mut Bench) -> Result<(), Fault> {
         behind: true,
         ..bench.plan(&address, SEVEN_TASK, Pace::Closed(2), seconds)
     };
-    let neighbour = start_load(&slow, CLIENT)?;
-    let found = bench.load("watched, beside a slow one", &plan, CLIENT);
-    let neighbour = bench.loaded("the slow one", neighbour)?;
-    let found = found?;
+    for round in 0..ROUNDS {
+        alone.0.push(bench.load(&format!("watched, alone again, {round}"), &plan, CLIENT)?);
+        let neighbour = start_load(&slow, CLIENT)?;
+        let found = bench.load(&format!("watched, beside a slow one, {round}"), &plan, CLIENT);
+        neighbours.0.push(bench.loaded(&format!("the slow one, {round}"), neighbour)?);
+        beside.0.push(found?);
+    }
+    line("alone again", &alone, None, calm_mib);
     let name = format!(
         "beside one that is asked {SLOW_ROWS} rows at a time ({} ms each)",
-        figure(neighbour.latency.p50 / 1e3)
+        figure(neighbours.median(|it| it.latency.p50) / 1e3)
     );
-    line(&name, &found, worker.process.rss_mib()?);
-    bench.report.summary.slow_neighbour_p99_ratio = Some(found.typical.p99 / alone.typical.p99);
+    line(&name, &beside, Some(&alone), worker.process.rss_mib()?);
+    bench.report.summary.slow_neighbour_p99_ratio = Some(beside.p99_beside(&alone));
     Ok(())
 }
 
@@ -128,10 +135,10 @@ fn many(bench: &mut Bench) -> Result<(), Fault> {
     };
     let found = bench.load("a hundred tasks in turn", &plan, CLIENT)?;
     let mib = worker.process.rss_mib()?;
-    line(&format!("{MANY} such tasks, asked in turn"), &found, mib);
     let summary = &mut bench.report.summary;
     summary.tasks_100_rss_mib = Some(mib);
     summary.tasks_100_p99_us = Some(found.latency.p99);
+    line(&format!("{MANY} such tasks, asked in turn"), &Rounds(vec![found]), None, mib);
     Ok(())
 }
 

@@ -16,7 +16,7 @@ use tonic::codegen::http;
 
 use crate::{
     bench::{Bench, SEVEN_TASK, THREE_TASK, figure, head, row, start_load},
-    load::{Pace, Plan},
+    load::{Found, Pace, Plan, Rounds},
     process::{CLIENT, SERVER, step_back},
     wire::{self, Method},
 };
@@ -36,42 +36,67 @@ const HUGE_APART: Duration = Duration::from_millis(5);
 pub(crate) fn run(bench: &mut Bench) -> Result<(), Fault> {
     let (worker, _node) = bench.serving("rude", SERVER)?;
     let address = worker.presence.grpc.to_string();
-    let seconds = bench.seconds(10.0, 4.0);
-    let plan = bench.plan(&address, THREE_TASK, Pace::Open(POLITE), seconds);
-    println!("### A polite client ({POLITE} answers/s) beside rude ones\n");
-    head(&["", "p50 µs", "p99 µs", "p99 in most windows", "failed", "server MiB"]);
-    let calm = bench.load("polite, alone", &plan, CLIENT)?;
-    let mut worst: f64 = 0.0;
-    let line = |name: &str, it: &crate::load::Found, mib: f64| {
-        row(&[
-            name.to_owned(),
-            figure(it.latency.p50),
-            figure(it.latency.p99),
-            figure(it.typical.p99),
-            (it.failed + it.shed + it.late).to_string(),
-            format!("{mib:.0}"),
-        ]);
-    };
-    line("alone", &calm, worker.process.rss_mib()?);
-    for kind in [Rude::Deaf, Rude::Slow, Rude::Huge] {
-        let generator = start_load(&Plan { warm_s: 1.0, ..plan.clone() }, CLIENT)?;
-        let enough = Arc::new(AtomicBool::new(false));
-        let being_rude = kind.start(bench, &address, &enough)?;
-        let found = bench.loaded(&format!("polite, beside {}", kind.name()), generator)?;
-        enough.store(true, Relaxed);
-        for rude in being_rude {
-            rude.join().map_err(|_| "a rude client panicked")?;
-        }
-        line(&format!("beside {}", kind.name()), &found, worker.process.rss_mib()?);
-        worst = worst.max(found.typical.p99 / calm.typical.p99);
-        if found.failed + found.shed + found.late != 0 {
-            bench.skip(format!("{} made others fail: {:?}", kind.name(), found.first_error));
+    let plan = bench.plan(&address, THREE_TASK, Pace::Open(POLITE), bench.seconds(4.0, 1.5));
+    let mut calm = Rounds::default();
+    let mut beside = KINDS.map(|_| (Rounds::default(), 0.0_f64));
+    for round in 0..ROUNDS {
+        let found = bench.load(&format!("polite, alone, {round}"), &plan, CLIENT)?;
+        calm.0.push(found);
+        for (kind, (rounds, mib)) in KINDS.into_iter().zip(&mut beside) {
+            let generator = start_load(&Plan { warm_s: 1.0, ..plan.clone() }, CLIENT)?;
+            let enough = Arc::new(AtomicBool::new(false));
+            let being_rude = kind.start(bench, &address, &enough)?;
+            let name = format!("polite, beside {}, {round}", kind.name());
+            let found = bench.loaded(&name, generator)?;
+            *mib = mib.max(worker.process.rss_mib()?);
+            enough.store(true, Relaxed);
+            for rude in being_rude {
+                rude.join().map_err(|_| "a rude client panicked")?;
+            }
+            if found.unanswered() != 0 {
+                bench.skip(format!("{} made others fail: {:?}", kind.name(), found.first_error));
+            }
+            rounds.0.push(found);
         }
     }
+
+    println!("### A polite client ({POLITE} answers/s) beside rude ones\n");
+    println!("Medians of {ROUNDS} rounds in turn.\n");
+    head(&[
+        "",
+        "p50 µs",
+        "p99 µs",
+        "p99 in most windows",
+        "÷ alone",
+        "not answered",
+        "server MiB, at most",
+    ]);
+    let line = |name: &str, it: &Rounds, mib: String| {
+        let [p50, p99, typical] = it.shown();
+        let ratio = figure(it.p99_beside(&calm));
+        row(&[
+            name.to_owned(),
+            p50,
+            p99,
+            typical,
+            ratio,
+            it.sum(Found::unanswered).to_string(),
+            mib,
+        ]);
+    };
+    line("alone", &calm, String::new());
+    for (kind, (rounds, mib)) in KINDS.into_iter().zip(&beside) {
+        line(&format!("beside {}", kind.name()), rounds, format!("{mib:.0}"));
+    }
     println!();
+    let worst = beside.iter().map(|(rounds, _)| rounds.p99_beside(&calm)).fold(0.0, f64::max);
     bench.report.summary.rude_p99_ratio = Some(worst);
     Ok(())
 }
+
+/// How often each is measured.
+const ROUNDS: usize = 5;
+const KINDS: [Rude; 3] = [Rude::Deaf, Rude::Slow, Rude::Huge];
 
 #[derive(Clone, Copy, Debug)]
 enum Rude {
