@@ -1,5 +1,7 @@
 //! Families fitted with the settings that a job would use, alone or together.
 
+use std::sync::Arc;
+
 use models::{
     Ensemble, Family, Features, Member, Model, Parts, Preparation, Schema, Voting, Weighted,
 };
@@ -68,7 +70,7 @@ pub fn smaller(ensemble: &Ensemble) -> Result<Ensemble, Fault> {
     let mut parts = ensemble.clone().into_parts();
     for Weighted { member, .. } in &mut parts.members {
         if let Some(smaller) = member.model.compacted() {
-            member.model = smaller;
+            member.model = Arc::new(smaller);
         }
     }
     Ok(Ensemble::new(parts)?)
@@ -96,7 +98,10 @@ pub fn parts(schema: Schema, fitted: Vec<Fitted>) -> Parts {
             preparations.push(preparation);
             preparations.len() - 1
         });
-        members.push(Weighted { weight: 1.0, member: Member { family, preparation, model } });
+        members.push(Weighted {
+            weight: 1.0,
+            member: Member { family, preparation, model: Arc::new(model) },
+        });
     }
     Parts {
         schema,

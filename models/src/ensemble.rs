@@ -1,6 +1,8 @@
 //! The ensemble: preparations, a gate and weighted members. The only place where features become a
 //! class: one sample in `answer.rs`, many members' scores here.
 
+use std::sync::Arc;
+
 use crate::{
     check,
     confidence::Confidence,
@@ -283,6 +285,26 @@ impl Ensemble {
         sets.check(self.parts.members.len(), self.parts.gate.is_some())?;
         self.parts.voting.sets = sets;
         Ok(self)
+    }
+
+    /// The same ensemble with the arrays of `other` where they are equal: whoever serves `other` already has
+    /// those in memory once and in its caches, and what is dropped here was a copy.
+    ///
+    /// Equal is what compares equal number by number: zeros of either sign are, and add up alike. `pause` is
+    /// called after each member.
+    #[must_use]
+    pub fn sharing(mut self, other: &Self, pause: &dyn Fn()) -> Self {
+        let Parts { gate, members, .. } = &mut self.parts;
+        let own = members.iter_mut().map(|it| &mut it.member);
+        for own in own.chain(gate.iter_mut().map(|it| &mut it.member)) {
+            let others = other.parts.members.iter().map(|it| &it.member);
+            let mut others = others.chain(other.parts.gate.iter().map(|it| &it.member));
+            if let Some(same) = others.find(|it| it.family == own.family && it.model == own.model) {
+                own.model = Arc::clone(&same.model);
+            }
+            pause();
+        }
+        self
     }
 
     /// All parts, to make another ensemble of.

@@ -322,7 +322,7 @@ mod tests {
         let schema = Schema::new(names, parts.schema.classes().to_vec(), None).unwrap();
         let linear = Linear { width, weights: vec![0.0; 3 * width], bias: vec![0.0; 3] };
         let mut members = parts.members.clone();
-        members[0].member.model = Model::Linear(linear);
+        members[0].member.model = std::sync::Arc::new(Model::Linear(linear));
         let wide = Ensemble::new(Parts {
             schema,
             members,

@@ -1,5 +1,7 @@
 //! One trained model of an ensemble, lowered to plain arrays.
 
+use std::sync::Arc;
+
 use crate::{
     features::Features, near::Spare, precision::Precision, preparation::Preparation, rows::Rows,
     schema::ClassId, softness::Scale, vote::first_largest, work::Work,
@@ -121,8 +123,8 @@ pub struct Member {
     pub family: Family,
     /// Index into the ensemble's preparations.
     pub preparation: usize,
-    /// The arrays.
-    pub model: Model,
+    /// The arrays, which the next revision may have, too ([`Ensemble::sharing`](crate::Ensemble::sharing)).
+    pub model: Arc<Model>,
 }
 
 /// Buffers that one answer of one model needs, kept so that the next one allocates nothing.

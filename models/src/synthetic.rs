@@ -1,6 +1,8 @@
 //! Made-up models and ensembles, the same on every machine: for probes, golden files, benches and
 //! tests. They have the shapes of real ones and know nothing.
 
+use std::sync::Arc;
+
 use crate::{
     confidence::{Confidence, Curve},
     ensemble::{Ensemble, Parts, Weighted},
@@ -168,7 +170,7 @@ pub fn ensemble(families: &[Family], shape: Shape, gated: bool, seed: u64) -> En
             member: Member {
                 family,
                 preparation,
-                model: model(family, Shape { width, ..shape }, numbers),
+                model: Arc::new(model(family, Shape { width, ..shape }, numbers)),
             },
         }
     });
@@ -177,7 +179,7 @@ pub fn ensemble(families: &[Family], shape: Shape, gated: bool, seed: u64) -> En
         member: Member {
             family: Family::Ridge,
             preparation: 1,
-            model: model(Family::Ridge, Shape { classes: 2, ..shape }, numbers),
+            model: Arc::new(model(Family::Ridge, Shape { classes: 2, ..shape }, numbers)),
         },
         threshold: 0.0,
     });
@@ -222,7 +224,7 @@ fn smaller(ensemble: Ensemble, these: impl Fn(&Model) -> bool) -> Ensemble {
     let mut parts = ensemble.into_parts();
     for Weighted { member, .. } in &mut parts.members {
         if let Some(model) = member.model.compacted().filter(&these) {
-            member.model = model;
+            member.model = Arc::new(model);
         }
     }
     Ensemble::new(parts).expect("a compact form of what holds, holds")
@@ -237,7 +239,7 @@ fn smaller(ensemble: Ensemble, these: impl Fn(&Model) -> bool) -> Ensemble {
 pub fn short(ensemble: Ensemble) -> Ensemble {
     let mut parts = ensemble.into_parts();
     for Weighted { member, .. } in &mut parts.members {
-        if let Model::RbfSvm(svm) = &mut member.model {
+        if let Model::RbfSvm(svm) = Arc::make_mut(&mut member.model) {
             svm.verdict = Verdict::Shortfall;
         }
     }

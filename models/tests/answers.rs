@@ -2,10 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of a test may panic as a test may")]
 
+use std::sync::Arc;
+
 use models::{
     Buffers, Cast, ClassId, Compact, Ensemble, Family, Features, Gate, Member, Model, ModelError,
     Near, Parts, Preparation, Rows, Schema, ShapeError, Stage, Step, Subset, Voting, Weighted,
-    Work,
+    Work, bundle,
     frontier::{self, Votes},
     member::{Forest, Knn, RbfSvm, Trees, Verdict, tree::LEAF},
     synthetic::{self, Numbers, Shape},
@@ -469,7 +471,8 @@ type Change = (fn(&mut Parts), ModelError);
 #[test]
 fn parts_that_do_not_hold_together_are_refused_by_name() {
     fn model<M>(parts: &mut Parts, at: usize, change: impl FnOnce(&mut Model) -> Option<M>) {
-        change(&mut parts.members[at].member.model).expect("a model of the form that is changed");
+        change(Arc::make_mut(&mut parts.members[at].member.model))
+            .expect("a model of the form that is changed");
     }
     macro_rules! with {
         ($at:expr, $form:ident, |$it:ident| $change:expr) => {
@@ -592,7 +595,8 @@ fn an_ensemble_is_refused_as_a_whole_by_name() {
     assert_eq!(
         gate_of(|gate| {
             let shape = Shape { classes: 3, ..Shape::SMALL };
-            gate.member.model = synthetic::model(Family::Ridge, shape, &mut Numbers::new(1));
+            gate.member.model =
+                Arc::new(synthetic::model(Family::Ridge, shape, &mut Numbers::new(1)));
         }),
         ModelError::Length { what: "linear bias", expected: 2, actual: 3 }
     );
@@ -649,7 +653,11 @@ fn a_tie_of_the_vote_goes_to_the_smallest_class() {
         let mut bias = vec![0.0; 3];
         bias[class] = 1.0;
         let linear = models::member::Linear { width: 1, weights: vec![0.0; 3], bias };
-        let member = Member { family: Family::Ridge, preparation: 0, model: Model::Linear(linear) };
+        let member = Member {
+            family: Family::Ridge,
+            preparation: 0,
+            model: Arc::new(Model::Linear(linear)),
+        };
         Weighted { weight: 0.5, member }
     };
     let names = |names: &[&str]| names.iter().map(ToString::to_string).collect();
@@ -666,4 +674,33 @@ fn a_tie_of_the_vote_goes_to_the_smallest_class() {
     let answer = ensemble.answer(&[0.0], Subset(0b11), true, &mut scratch).unwrap();
     assert_eq!((answer.class, answer.confidence), (ClassId(1), 0.5));
     assert_eq!(scratch.shares(), [0.0, 0.5, 0.5]);
+}
+
+#[test]
+fn a_revision_shares_the_arrays_of_the_one_before_where_they_are_equal_and_answers_alike() {
+    let before = synthetic::ensemble(&Family::ALL, Shape::SMALL, true, 3);
+    let mut parts = before.clone().into_parts();
+    parts.members.reverse();
+    for weighted in &mut parts.members {
+        weighted.weight += 0.5;
+    }
+    let first = Arc::make_mut(&mut parts.members[0].member.model);
+    let Model::Linear(linear) = first else { panic!("the last family draws lines") };
+    linear.bias[0] += 1.0;
+    let read = || bundle::decode(&bundle::encode(&Ensemble::new(parts.clone()).unwrap())).unwrap();
+    let (alone, shared) = (read(), read().sharing(&before, &|| ()));
+    assert_eq!(alone, shared);
+    for (at, Weighted { member, .. }) in shared.members().iter().enumerate() {
+        let other = &before.members()[Family::ALL.len() - 1 - at].member;
+        assert_eq!(member.family, other.family);
+        assert_eq!(Arc::ptr_eq(&member.model, &other.model), at != 0, "{at}");
+    }
+    let gates = [&shared, &before].map(|it| &it.gate().unwrap().member.model);
+    assert!(Arc::ptr_eq(gates[0], gates[1]));
+    let all = Subset::all(Family::ALL.len());
+    let mut scratch = alone.scratch();
+    for row in synthetic::rows(Shape::SMALL.width, 50, 4) {
+        let both = [&alone, &shared].map(|it| it.answer(&row, all, true, &mut scratch).unwrap());
+        assert_eq!(both[0], both[1]);
+    }
 }

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of a test may panic as a test may")]
 
+use std::sync::Arc;
+
 use models::{
     ClassId, Ensemble, Family, Features, Member, Model, Parts, Preparation, Rule, Schema, Subset,
     Voting, Weighted,
@@ -99,7 +101,10 @@ fn constant(weights: &[f32], votes: &[usize]) -> Ensemble {
     let member = |(&weight, &class): (&f32, &usize)| {
         let bias = (0..3).map(|it| f32::from(u8::from(it == class))).collect();
         let model = Model::Linear(Linear { width: 1, weights: vec![0.0; 3], bias });
-        Weighted { weight, member: Member { family: Family::Ridge, preparation: 0, model } }
+        Weighted {
+            weight,
+            member: Member { family: Family::Ridge, preparation: 0, model: Arc::new(model) },
+        }
     };
     let names = |names: &[&str]| names.iter().map(ToString::to_string).collect();
     Ensemble::new(Parts {
@@ -126,7 +131,11 @@ fn learnt() -> (Ensemble, Features, Vec<ClassId>) {
     let truth = linear(0.0, numbers);
     let member = |weight: f32, noise: f32, numbers: &mut Numbers| Weighted {
         weight,
-        member: Member { family: Family::Ridge, preparation: 0, model: linear(noise, numbers) },
+        member: Member {
+            family: Family::Ridge,
+            preparation: 0,
+            model: Arc::new(linear(noise, numbers)),
+        },
     };
     let members =
         [(2.0, 0.005), (2.0, 0.005), (2.0, 0.005), (0.8, 0.3), (0.8, 0.3), (0.8, 0.3), (0.8, 0.3)]

@@ -43,7 +43,7 @@ fn golden_bundles_have_every_form() {
         let members = ensemble.members().iter().filter(|it| it.member.model.is_compact());
         compact.extend(members.map(|it| it.member.family));
         for member in ensemble.members() {
-            if let Model::RbfSvm(svm) = &member.member.model {
+            if let Model::RbfSvm(svm) = &*member.member.model {
                 let (short, rule) =
                     (svm.verdict == Verdict::Shortfall, ensemble.voting().rule.name());
                 verdicts.insert((short, member.member.model.is_compact(), rule));

@@ -14,13 +14,12 @@ use kameo::{
     error::Infallible,
     message::{Context, Message},
 };
-use models::Ensemble;
 use runtime::{Report, backoff::Backoff};
 use store::blobs::{BlobError, Blobs};
 use tokio::sync::watch;
 
 use crate::{
-    load::{self, Haste, LoadError, Source},
+    load::{self, Haste, InMemory, LoadError, Source},
     meter::Meter,
     orders::{Orders, Wanted},
     remembered::{Memory, Remembered, Upstream},
@@ -266,8 +265,8 @@ impl Engine {
             let blobs = Arc::clone(&self.parts.blobs);
             let source = Source { blobs, scheduler: String::new(), haste: Haste::Now };
             let meter = self.meter(&wanted.task);
-            let reuse = self.served_ensemble(&wanted.digest);
-            match load::load(source, wanted.clone(), reuse, meter).await {
+            let in_memory = self.in_memory(&wanted);
+            match load::load(source, wanted.clone(), in_memory, meter).await {
                 Ok(served) => self.swap(served),
                 Err(error) => {
                     tracing::warn!(
@@ -303,10 +302,10 @@ impl Engine {
             scheduler: self.parts.upstream.borrow().scheduler.clone(),
             haste: if self.tasks.is_empty() { Haste::Now } else { Haste::Behind },
         };
-        let reuse = self.served_ensemble(&wanted.digest);
+        let in_memory = self.in_memory(&wanted);
         let meter = self.meter(&wanted.task);
         let engine = self.itself.clone();
-        let load = load::load(source, wanted.clone(), reuse, meter);
+        let load = load::load(source, wanted.clone(), in_memory, meter);
         runtime::spawn::named("load", async move {
             // In a task of its own, so that a panic in it becomes a fault and not a silence.
             let loading = runtime::spawn::named("load bundle", load);
@@ -315,10 +314,12 @@ impl Engine {
         });
     }
 
-    /// Other members of a bundle that is in memory need no second copy of it.
-    fn served_ensemble(&self, digest: &[u8; 32]) -> Option<Arc<Ensemble>> {
-        let served = self.tasks.values().find(|served| served.wanted.digest == *digest)?;
-        Some(Arc::clone(&served.ensemble))
+    /// What of a wanted revision is in memory.
+    fn in_memory(&self, wanted: &Wanted) -> InMemory {
+        let ensemble = |served: &Arc<Served>| Arc::clone(&served.ensemble);
+        let mut tasks = self.tasks.values();
+        let same = tasks.find(|served| served.wanted.digest == wanted.digest).map(ensemble);
+        InMemory { same, before: self.tasks.get(&wanted.task).map(ensemble) }
     }
 
     fn meter(&self, task: &str) -> Arc<Meter> {

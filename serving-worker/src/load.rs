@@ -104,6 +104,16 @@ pub(crate) struct Source {
     pub(crate) haste: Haste,
 }
 
+/// What is in memory already.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct InMemory {
+    /// The same bundle, of which other members may be wanted.
+    pub(crate) same: Option<Arc<Ensemble>>,
+    /// What the task serves until then. A revision that has a member more, or other weights, has the other
+    /// members of the one before: those are not kept twice.
+    pub(crate) before: Option<Arc<Ensemble>>,
+}
+
 /// Whom a load makes way for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Haste {
@@ -121,18 +131,23 @@ pub(crate) enum Haste {
 pub(crate) async fn load(
     source: Source,
     wanted: Wanted,
-    reuse: Option<Arc<Ensemble>>,
+    in_memory: InMemory,
     meter: Arc<Meter>,
 ) -> Result<Served, LoadError> {
-    let bytes = match &reuse {
+    let bytes = match &in_memory.same {
         Some(_) => Arc::default(),
         None => find(&source, wanted.digest).await?,
     };
-    let decode = move || match &reuse {
+    let decode = move || match &in_memory.same {
         Some(ensemble) => Ok(Arc::clone(ensemble)),
         // Whoever found them has compared them with their name.
         None => {
-            models::bundle::decode_named(&bytes, &give_way).map(Arc::new).map_err(LoadError::Decode)
+            let decoded = models::bundle::decode_named(&bytes, &give_way);
+            let decoded = decoded.map_err(LoadError::Decode)?;
+            Ok(Arc::new(match &in_memory.before {
+                Some(before) => decoded.sharing(before, &give_way),
+                None => decoded,
+            }))
         }
     };
     let load = move || warm(wanted.clone(), decode()?, Arc::clone(&meter));
@@ -334,4 +349,50 @@ fn plain_rows(ensemble: &Ensemble) -> Vec<Vec<f32>> {
     let mut rows = vec![vec![0.0; width]];
     rows.extend((1..WARM_ROWS).map(|_| (0..width).map(|_| value()).collect()));
     rows
+}
+
+#[cfg(test)]
+mod tests {
+    use models::{
+        Family, Subset, bundle,
+        synthetic::{self, Shape},
+    };
+
+    use super::*;
+
+    /// A lazy training ships a member more each time: the others were there already.
+    #[tokio::test]
+    async fn a_revision_does_not_keep_a_second_copy_of_members_that_the_one_before_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Arc::new(Blobs::open(folder.path(), proto::BUNDLE_BYTES_MAX).unwrap());
+        let next = synthetic::ensemble(&[Family::Ridge, Family::Knn], Shape::SMALL, false, 5);
+        let mut parts = next.clone().into_parts();
+        parts.members.truncate(1);
+        let first = Ensemble::new(parts).unwrap();
+        let source = Source { blobs, scheduler: String::new(), haste: Haste::Behind };
+        let mut before = None;
+        for (revision, ensemble) in [(1, &first), (2, &next)] {
+            let bytes = bundle::encode(ensemble);
+            source.blobs.put(&bytes).unwrap();
+            let wanted = Wanted {
+                task: "task".to_owned(),
+                generation: revision,
+                revision,
+                digest: bundle::digest(&bytes),
+                subset: Subset::all(ensemble.members().len()),
+                gated: false,
+                fallback: String::new(),
+                coverage_thousandths: 0,
+                abstain_below_thousandths: 0,
+                input: String::new(),
+            };
+            let in_memory = InMemory { same: None, before: before.clone() };
+            let served = load(source.clone(), wanted, in_memory, Arc::default()).await.unwrap();
+            assert_eq!(*served.ensemble, *ensemble);
+            if let Some(before) = before.replace(Arc::clone(&served.ensemble)) {
+                let [old, new] = [&before, &served.ensemble].map(|it| &it.members()[0].member);
+                assert!(Arc::ptr_eq(&old.model, &new.model));
+            }
+        }
+    }
 }

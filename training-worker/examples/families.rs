@@ -9,7 +9,7 @@
 //! take. "prepare" is everything that is done to the rows before the fit, as the workbench does it.
 #![expect(clippy::print_stdout, reason = "it is for people to read")]
 
-use std::{collections::BTreeMap, error::Error, fs::File, io::Read, path::Path};
+use std::{collections::BTreeMap, error::Error, fs::File, io::Read, path::Path, sync::Arc};
 
 use models::{
     Ensemble, Family, Features, Member, Model, Parts, Preparation, Schema, Voting, Weighted,
@@ -91,7 +91,7 @@ fn ask(
     let classes = usize::from(set.taught.1.iter().copied().max().unwrap_or(0)) + 1;
     let names = (0..samples.width()).map(|it| format!("f{it}")).collect();
     let schema = Schema::new(names, (0..classes).map(|it| format!("c{it}")).collect(), None)?;
-    let member = Member { family, preparation: 0, model: model.clone() };
+    let member = Member { family, preparation: 0, model: Arc::new(model.clone()) };
     let members = vec![Weighted { weight: 1.0, member }];
     let ensemble = Ensemble::new(Parts {
         schema,

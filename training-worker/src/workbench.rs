@@ -383,11 +383,11 @@ impl Workbench {
             None => {
                 let (preparation, model) = self.fit_whole(&recipe, None, effort)?;
                 let model = heard.form(model);
-                Member { family, preparation: self.keep(preparation), model }
+                Member { family, preparation: self.keep(preparation), model: Arc::new(model) }
             }
         };
         let fit_seconds = self.seconds(effort) - began;
-        let fitted = (self.preparations[member.preparation].clone(), member.model.clone());
+        let fitted = (self.preparations[member.preparation].clone(), (*member.model).clone());
         let (held_out, work) = self.ask(family, fitted, &self.material.held_out.samples)?;
         let origin = Origin::Fitted(recipe);
         let across = heard.opinion;
@@ -415,7 +415,7 @@ impl Workbench {
         let Weighted { member, .. } = members.swap_remove(0);
         let Member { family, preparation, model } = member;
         let preparation = preparations.swap_remove(preparation);
-        let fitted = || (preparation.clone(), model.clone());
+        let fitted = || (preparation.clone(), (*model).clone());
         let across = self.material.folds.iter();
         let across = across.map(|fold| self.ask(family, fitted(), &fold.checks.samples));
         let across: Vec<Opinion> =
@@ -450,12 +450,12 @@ impl Workbench {
                 if better != recipe {
                     let fitted = self.fit_whole(&better, None, &effort)?;
                     first.member.preparation = self.keep(fitted.0);
-                    first.member.model = fitted.1;
+                    first.member.model = Arc::new(fitted.1);
                     first.origin = Origin::Fitted(better);
                 }
-                first.member.model = heard.form(first.member.model);
+                first.member.model = Arc::new(heard.form(Arc::unwrap_or_clone(first.member.model)));
                 let preparation = self.preparations[first.member.preparation].clone();
-                let fitted = (preparation, first.member.model.clone());
+                let fitted = (preparation, (*first.member.model).clone());
                 let held_out = &self.material.held_out.samples;
                 (first.held_out, first.work) = self.ask(first.member.family, fitted, held_out)?;
                 first.across = heard.opinion;
@@ -571,7 +571,7 @@ impl Workbench {
         (preparation, model): (Preparation, Model),
         samples: &Features,
     ) -> Result<(Opinion, Work), BenchError> {
-        let member = Member { family, preparation: 0, model };
+        let member = Member { family, preparation: 0, model: Arc::new(model) };
         let parts = Parts {
             schema: self.material.schema.clone(),
             preparations: vec![preparation],

@@ -386,7 +386,11 @@ fn own() -> Vec<u8> {
     let TrainingJob { features, classes, .. } = job(&[]);
     let weights = (0..CLASSES * WIDTH).map(|at| if at % WIDTH == at / WIDTH { 1.0 } else { 0.0 });
     let linear = Linear { width: WIDTH, weights: weights.collect(), bias: vec![0.0; CLASSES] };
-    let member = Member { family: Family::LinearSvm, preparation: 0, model: Model::Linear(linear) };
+    let member = Member {
+        family: Family::LinearSvm,
+        preparation: 0,
+        model: Arc::new(Model::Linear(linear)),
+    };
     let parts = Parts {
         schema: Schema::new(features, classes, Some(ClassId(0))).unwrap(),
         preparations: vec![Preparation::default()],
@@ -533,7 +537,7 @@ async fn a_retraining_starts_from_the_settings_that_are_served() {
     assert_eq!(report.members[0].settings[..2], served.settings);
     assert_eq!(report.members[0].settings[2].name, "discriminants");
     let ensemble = decode(&state, &state.published[0].digest);
-    let models::Model::Knn(knn) = &ensemble.members()[0].member.model else {
+    let models::Model::Knn(knn) = &*ensemble.members()[0].member.model else {
         panic!("knn was asked for")
     };
     assert_eq!(knn.k, 9);

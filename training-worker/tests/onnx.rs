@@ -4,7 +4,7 @@
 //! `onnx/make.py` makes the files and the answers; the rows are made here as there, from a seed.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, sync::Arc};
 
 use models::{
     Ensemble, Family, Features, Member, Parts, Schema, Voting, Weighted, bundle,
@@ -81,7 +81,7 @@ fn alone(lowered: Lowered) -> Ensemble {
     let features = (0..WIDTH).map(|it| format!("f{it}")).collect();
     let classes = (0..lowered.classes).map(|it| format!("c{it}")).collect();
     let Lowered { family, preparation, model, .. } = lowered;
-    let member = Member { family, preparation: 0, model };
+    let member = Member { family, preparation: 0, model: Arc::new(model) };
     Ensemble::new(Parts {
         schema: Schema::new(features, classes, None).unwrap(),
         preparations: vec![preparation],

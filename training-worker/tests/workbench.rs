@@ -149,7 +149,11 @@ fn sets_with_an_imported_member_hold_as_much_as_those_without() {
     // Fitted by somebody else on other rows: the classes' corners are known to everybody.
     let weights = (0..CLASSES * WIDTH).map(|at| if at % WIDTH == at / WIDTH { 1.0 } else { 0.0 });
     let linear = Linear { width: WIDTH, weights: weights.collect(), bias: vec![0.0; CLASSES] };
-    let member = Member { family: Family::LinearSvm, preparation: 0, model: Model::Linear(linear) };
+    let member = Member {
+        family: Family::LinearSvm,
+        preparation: 0,
+        model: Arc::new(Model::Linear(linear)),
+    };
     let own = Ensemble::new(Parts {
         schema: schema(),
         preparations: vec![Preparation::default()],

@@ -6,6 +6,8 @@
 //! version 3 knows compact forms, which stand after all others. Version 4 has golden rows behind it, and
 //! version 5 knows RBF SVMs of another verdict, and version 6 numbers of half precision.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -176,7 +178,7 @@ fn take_step(form: StepForm, at: &str, arrays: &mut Reader<'_>) -> Result<Step, 
 }
 
 fn put_member<'a>(member: &'a Member, at: &str, arrays: &mut Writer<'a>) -> MemberHead {
-    let form = match &member.model {
+    let form = match &*member.model {
         Model::Knn(Knn { k, rows, labels }) => {
             arrays.put(format!("{at}.labels"), Values::U16(labels));
             let (k, width) = (*k, short(rows.width()));
@@ -281,7 +283,7 @@ fn take_member(
             leaves: arrays.f32(&format!("{at}.leaves"))?,
         }),
     };
-    Ok(Member { family: head.family, preparation: long(head.preparation), model })
+    Ok(Member { family: head.family, preparation: long(head.preparation), model: Arc::new(model) })
 }
 
 /// Writes rows; what a compact form needs beside its bytes.

@@ -209,11 +209,11 @@ pub(crate) fn bundle(members: usize, slope: f32) -> Vec<u8> {
         member: Member {
             family: [Family::Ridge, Family::LinearSvm][at % 2],
             preparation: 0,
-            model: Model::Linear(Linear {
+            model: Arc::new(Model::Linear(Linear {
                 width: 2,
                 weights: vec![-slope, 0.0, slope, 0.0],
                 bias: vec![0.0, f32::from(u16::try_from(at).unwrap())],
-            }),
+            })),
         },
     };
     let parts = Parts {

@@ -63,7 +63,7 @@ pub fn ensemble(mark: &str, members: usize) -> Ensemble {
     let member = Member {
         family: Family::Ridge,
         preparation: 0,
-        model: Model::Linear(Linear { width: WIDTH, weights, bias: vec![0.0; CLASSES] }),
+        model: Arc::new(Model::Linear(Linear { width: WIDTH, weights, bias: vec![0.0; CLASSES] })),
     };
     Ensemble::new(Parts {
         schema: Schema::new(names("f", WIDTH), names("class", CLASSES), Some(ClassId(0))).unwrap(),
@@ -456,7 +456,7 @@ pub fn slow_ensemble(members: usize, rows: usize) -> Ensemble {
         member: Member {
             family: Family::Knn,
             preparation: 0,
-            model: synthetic::model(Family::Knn, shape, numbers),
+            model: Arc::new(synthetic::model(Family::Knn, shape, numbers)),
         },
     };
     let names = |prefix: &str, of: usize| (0..of).map(|at| format!("{prefix}-{at}")).collect();

@@ -1,5 +1,7 @@
 //! Results of steps as bytes, and back: what does not read as the result that is expected is none.
 
+use std::sync::Arc;
+
 use models::{
     ClassId, Ensemble, Family, Member, Model, Parts, Preparation, Schema, Voting, Weighted, bundle,
 };
@@ -94,7 +96,7 @@ pub(crate) type Fitted = (Preparation, Model);
 /// that a task whose classes are renamed has the same steps.
 pub(crate) fn encode(fitted: &Fitted, family: Family, shape: Shape) -> Option<Vec<u8>> {
     let (preparation, model) = fitted.clone();
-    let member = Member { family, preparation: 0, model };
+    let member = Member { family, preparation: 0, model: Arc::new(model) };
     let parts = Parts {
         schema: shape.schema()?,
         preparations: vec![preparation],
@@ -119,7 +121,7 @@ pub(crate) fn decode(bytes: &[u8], family: Family, shape: Shape) -> Option<Fitte
     };
     let alone = preparations.is_empty() && members.is_empty();
     let expected = member.family == family && schema == shape.schema()?;
-    (alone && expected).then_some((preparation, member.model))
+    (alone && expected).then(|| (preparation, Arc::unwrap_or_clone(member.model)))
 }
 
 /// What goes into a member, and how many classes it tells apart.

@@ -1,5 +1,7 @@
 //! Gates that may stand before the vote, and which of them does.
 
+use std::sync::Arc;
+
 use models::{
     ClassId, Ensemble, Family, Features, Gate, Member, Model, Parts, Preparation, Speed, Voting,
     Weighted, Work,
@@ -91,7 +93,7 @@ impl Workbench {
         let work = fitted.0.work() + fitted.1.work();
         let held_out = self.margins(family, fitted.clone(), &self.material.held_out.samples)?;
         let preparation = self.keep(fitted.0);
-        let member = Member { family, preparation, model: fitted.1 };
+        let member = Member { family, preparation, model: Arc::new(fitted.1) };
         let gate = Gate { member, threshold: chosen.value };
         self.gates.push(Candidate { gate, chosen, across, held_out, work });
         Ok(())
@@ -115,7 +117,7 @@ impl Workbench {
         samples: &Features,
     ) -> Result<Vec<f32>, BenchError> {
         let first = &self.standing.first().ok_or(BenchError::Nobody)?.member;
-        let member = Member { preparation: 1, family, model };
+        let member = Member { preparation: 1, family, model: Arc::new(model) };
         let parts = Parts {
             schema: self.material.schema.clone(),
             preparations: vec![self.preparations[first.preparation].clone(), preparation],

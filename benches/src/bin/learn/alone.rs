@@ -1,6 +1,6 @@
 //! One family alone, fitted in a process of its own as the peers' are; and the vote of all seven.
 
-use std::fs;
+use std::{fs, sync::Arc};
 
 use crate::{
     early::early,
@@ -34,7 +34,7 @@ pub(crate) fn alone(folder: &Folder, family: Family) -> Result<Alone, Fault> {
     let compact = match whole.members[0].member.model.compacted() {
         None => None,
         Some(model) => {
-            whole.members[0].member.model = model;
+            whole.members[0].member.model = Arc::new(model);
             let ensemble = Ensemble::new(whole)?;
             let bytes = bundle::encode(&ensemble);
             fs::write(folder.ours().join(compact_name(family)), &bytes)?;

@@ -1,6 +1,6 @@
 //! `sensemble member import`: an ONNX file becomes a member of a task.
 
-use std::{fs::File, io::Read as _, path::PathBuf};
+use std::{fs::File, io::Read as _, path::PathBuf, sync::Arc};
 
 use models::{ClassId, Ensemble, Member, Parts, Schema, Voting, Weighted, bundle};
 use proto::v1;
@@ -165,7 +165,10 @@ fn alone(lowered: Lowered, task: &v1::TaskView) -> Result<Ensemble, Failure> {
         schema,
         preparations: vec![preparation],
         gate: None,
-        members: vec![Weighted { weight: 1.0, member: Member { family, preparation: 0, model } }],
+        members: vec![Weighted {
+            weight: 1.0,
+            member: Member { family, preparation: 0, model: Arc::new(model) },
+        }],
         voting: Voting::default(),
         golden: Vec::new(),
     };
