@@ -316,10 +316,9 @@ impl Engine {
 
     /// What of a wanted revision is in memory.
     fn in_memory(&self, wanted: &Wanted) -> InMemory {
-        let ensemble = |served: &Arc<Served>| Arc::clone(&served.ensemble);
         let mut tasks = self.tasks.values();
-        let same = tasks.find(|served| served.wanted.digest == wanted.digest).map(ensemble);
-        InMemory { same, before: self.tasks.get(&wanted.task).map(ensemble) }
+        let same = tasks.find(|served| served.wanted.digest == wanted.digest).cloned();
+        InMemory { same, before: self.tasks.get(&wanted.task).cloned() }
     }
 
     fn meter(&self, task: &str) -> Arc<Meter> {

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use models::{Coverage, Ensemble, GoldenFault, Scratch, bundle::BundleError};
+use models::{Coverage, Ensemble, GoldenFault, Model, Scratch, bundle::BundleError};
 use proto::{parse::ParseError, v1, v1::bundles_client::BundlesClient};
 use runtime::spawn::give_way;
 use store::blobs::{BlobError, Blobs};
@@ -108,10 +108,20 @@ pub(crate) struct Source {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct InMemory {
     /// The same bundle, of which other members may be wanted.
-    pub(crate) same: Option<Arc<Ensemble>>,
+    pub(crate) same: Option<Arc<Served>>,
     /// What the task serves until then. A revision that has a member more, or other weights, has the other
     /// members of the one before: those are not kept twice.
-    pub(crate) before: Option<Arc<Ensemble>>,
+    pub(crate) before: Option<Arc<Served>>,
+}
+
+impl InMemory {
+    /// The least that a member with these very arrays was seen to take, in microseconds.
+    fn micros(&self, model: &Arc<Model>) -> f64 {
+        let served = self.same.iter().chain(&self.before);
+        let members = served.flat_map(|it| it.ensemble.members().iter().zip(&it.micros));
+        let known = members.filter(|(it, _)| Arc::ptr_eq(&it.member.model, model));
+        known.map(|(_, &micros)| micros).fold(f64::INFINITY, f64::min)
+    }
 }
 
 /// Whom a load makes way for.
@@ -138,19 +148,19 @@ pub(crate) async fn load(
         Some(_) => Arc::default(),
         None => find(&source, wanted.digest).await?,
     };
-    let decode = move || match &in_memory.same {
-        Some(ensemble) => Ok(Arc::clone(ensemble)),
+    let decode = move |in_memory: &InMemory| match &in_memory.same {
+        Some(same) => Ok(Arc::clone(&same.ensemble)),
         // Whoever found them has compared them with their name.
         None => {
             let decoded = models::bundle::decode_named(&bytes, &give_way);
             let decoded = decoded.map_err(LoadError::Decode)?;
             Ok(Arc::new(match &in_memory.before {
-                Some(before) => decoded.sharing(before, &give_way),
+                Some(before) => decoded.sharing(&before.ensemble, &give_way),
                 None => decoded,
             }))
         }
     };
-    let load = move || warm(wanted.clone(), decode()?, Arc::clone(&meter));
+    let load = move || warm(wanted.clone(), decode(&in_memory)?, &in_memory, Arc::clone(&meter));
     blocking(source.haste, load).await
 }
 
@@ -235,7 +245,12 @@ async fn fetch(scheduler: &str, haste: Haste, digest: [u8; 32]) -> Result<Arc<Ve
 /// Checks the orders against the bundle, then its golden rows against what it says here. And answers
 /// a few samples: by each member alone, to see who decides most for its time on this device, and then
 /// as they will be answered.
-fn warm(wanted: Wanted, ensemble: Arc<Ensemble>, meter: Arc<Meter>) -> Result<Served, LoadError> {
+fn warm(
+    wanted: Wanted,
+    ensemble: Arc<Ensemble>,
+    in_memory: &InMemory,
+    meter: Arc<Meter>,
+) -> Result<Served, LoadError> {
     let members = ensemble.members().len();
     let gate = ensemble.gate().is_some();
     let parts = || LoadError::Parts { members, gate: if gate { "a" } else { "no" } };
@@ -251,7 +266,10 @@ fn warm(wanted: Wanted, ensemble: Arc<Ensemble>, meter: Arc<Meter>) -> Result<Se
         let plain = plain.iter().map(Vec::as_slice);
         golden.chain(plain).cycle().take(WARM_ROWS)
     };
-    let mut micros = [f64::INFINITY; models::ensemble::MEMBERS_MAX];
+    // Beside others that answer a member seems to take longer than it does, the more memory it reads the more, and
+    // would be asked later: what the same arrays took before is known, too.
+    let known = ensemble.members().iter().map(|it| in_memory.micros(&it.member.model));
+    let mut micros: Vec<f64> = known.collect();
     for member in all.members() {
         let alone = ensemble.asking_in_order(&[member]).map_err(|_| parts())?;
         for row in rows() {
@@ -281,6 +299,7 @@ fn warm(wanted: Wanted, ensemble: Arc<Ensemble>, meter: Arc<Meter>) -> Result<Se
         members: wanted.subset.len(),
         wanted,
         ensemble: Arc::clone(&ensemble),
+        micros,
         asking_all: asking.clone().to_the_end(),
         asking,
         level: None,
@@ -387,11 +406,17 @@ mod tests {
                 input: String::new(),
             };
             let in_memory = InMemory { same: None, before: before.clone() };
-            let served = load(source.clone(), wanted, in_memory, Arc::default()).await.unwrap();
+            let served = load(source.clone(), wanted, in_memory, Arc::default()).await;
+            let served = Arc::new(served.unwrap());
             assert_eq!(*served.ensemble, *ensemble);
-            if let Some(before) = before.replace(Arc::clone(&served.ensemble)) {
-                let [old, new] = [&before, &served.ensemble].map(|it| &it.members()[0].member);
+            if let Some(before) = before.replace(Arc::clone(&served)) {
+                let [old, new] =
+                    [&before.ensemble, &served.ensemble].map(|it| &it.members()[0].member);
                 assert!(Arc::ptr_eq(&old.model, &new.model));
+                assert!(
+                    served.micros[0] <= before.micros[0],
+                    "what was seen once is not forgotten"
+                );
             }
         }
     }

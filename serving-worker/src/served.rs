@@ -17,6 +17,8 @@ pub(crate) struct Served {
     pub(crate) task: Arc<str>,
     /// What answers.
     pub(crate) ensemble: Arc<Ensemble>,
+    /// The least that each of its members was seen to take here, in microseconds; infinite where nobody asked it.
+    pub(crate) micros: Vec<f64>,
     /// In which order the members are asked on this device.
     pub(crate) asking: Asking,
     /// The same order, to the end of every vote: what a set of classes takes.
@@ -119,6 +121,7 @@ pub(crate) mod tests {
         let ensemble = synthetic::ensemble(families, synthetic::Shape::SMALL, gated, 5);
         let subset = Subset::all(families.len());
         Served {
+            micros: vec![f64::INFINITY; ensemble.members().len()],
             wanted: Wanted {
                 task: "kitchen".to_owned(),
                 generation: 300,
