@@ -226,6 +226,8 @@ fn bundle_seeds() -> Vec<Vec<u8>> {
         include_bytes!("../../models/golden/v5-whole.bundle"),
         include_bytes!("../../models/golden/v6-half.bundle"),
         include_bytes!("../../models/golden/v6-whole.bundle"),
+        include_bytes!("../../models/golden/v7-pooled.bundle"),
+        include_bytes!("../../models/golden/v7-whole.bundle"),
     ];
     let fits = |it: &&[u8]| it.len() <= crate::INPUT_BYTES_MAX;
     GOLDEN.iter().copied().filter(fits).map(<[u8]>::to_vec).collect()

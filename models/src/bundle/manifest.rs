@@ -4,7 +4,8 @@
 //! Postcard writes fields in their order and enums by position: nothing here may be reordered or
 //! removed while bundles of version 1 are to be read; version 2 is the same and more behind it, and
 //! version 3 knows compact forms, which stand after all others. Version 4 has golden rows behind it, and
-//! version 5 knows RBF SVMs of another verdict, and version 6 numbers of half precision.
+//! version 5 knows RBF SVMs of another verdict, version 6 numbers of half precision, and version 7 logarithmic
+//! pools.
 
 use std::sync::Arc;
 
