@@ -199,7 +199,7 @@ const BUNDLE_WORDS: &[&[u8]] = &[
 ];
 
 fn bundle_seeds() -> Vec<Vec<u8>> {
-    const GOLDEN: [&[u8]; 26] = [
+    const GOLDEN: [&[u8]; 28] = [
         include_bytes!("../../models/golden/v1-boosted.bundle"),
         include_bytes!("../../models/golden/v1-forest.bundle"),
         include_bytes!("../../models/golden/v1-gated.bundle"),
