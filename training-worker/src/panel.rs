@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use models::{
     ClassId, Rule, Scale, Softness,
     mixture::mixture,
-    vote::{VOTE, first_largest},
+    vote::{Pool, VOTE, first_largest},
     weights::vote_weights,
 };
 
@@ -119,12 +119,13 @@ enum Way {
     HardOdds,
     /// A hard vote of members that were added one by one as long as they helped.
     HardGreedy,
-    /// A logarithmic pool by the log-odds of each to the power of one and a half, moved towards the mixture as
-    /// far as independent wrong answers back it. From 1 to 2 the power hardly matters (ADR 0045).
+    /// A pool by the log-odds of each, squared in a linear pool and to the power of one and a half in a logarithmic
+    /// one, moved towards the mixture as far as independent wrong answers back it. From 1 to 2 the power hardly
+    /// matters (ADR 0045).
     SoftSteady,
-    /// A logarithmic pool with the weights of a mixture.
+    /// A pool with the weights of a mixture.
     SoftMixture,
-    /// A logarithmic pool of members that were added one by one.
+    /// A pool of members that were added one by one.
     SoftGreedy,
 }
 
@@ -235,7 +236,8 @@ struct Court<'a> {
 
 struct Soft {
     softness: Vec<Softness>,
-    /// `[member][row, class]`: what it gives to a logarithmic pool.
+    pool: Pool,
+    /// `[member][row, class]`: what it gives to the pool.
     gives: Vec<Vec<f32>>,
     /// `[member][row]`: how likely it thought what is true.
     true_likely: Vec<Vec<f32>>,
@@ -257,16 +259,20 @@ impl<'a> Court<'a> {
         let mut court = Self {
             hearing,
             votes,
-            soft: Soft::of(hearing),
+            soft: None,
             trust: 0.0,
             all: (0..rows).collect(),
             parts: parts.collect(),
             count: known.len(),
             blocks,
         };
+        let wrong = court.witnesses() * court.mean_wrong();
+        let trust = wrong.powi(2) / (wrong.powi(2) + WRONG.powi(2));
+        // The weights of a mixture are those under which a mean of probabilities is likeliest.
+        let pool = if 0.5 < trust { Pool::Linear } else { Pool::Logarithmic };
+        court.soft = Soft::of(hearing, pool);
         if court.soft.is_some() {
-            let wrong = court.witnesses() * court.mean_wrong();
-            court.trust = wrong.powi(2) / (wrong.powi(2) + WRONG.powi(2));
+            court.trust = trust;
         }
         court
     }
@@ -357,7 +363,12 @@ impl<'a> Court<'a> {
             }
             Way::SoftSteady => {
                 let odds = self.weigh(Way::HardOdds, members, rows);
-                let steep: Vec<f64> = odds.iter().map(|odds| odds * odds.sqrt()).collect();
+                let pool = self.soft.as_ref().map(|soft| soft.pool);
+                let steep = |odds: &f64| match pool {
+                    Some(Pool::Logarithmic) => odds * odds.sqrt(),
+                    Some(Pool::Linear) | None => odds * odds,
+                };
+                let steep: Vec<f64> = odds.iter().map(steep).collect();
                 let whole: f64 = steep.iter().sum();
                 let mixture = self.weigh(Way::SoftMixture, members, rows);
                 let trust = self.trust;
@@ -501,7 +512,11 @@ impl<'a> Court<'a> {
     ) -> Panel {
         let rule = match (way, &self.soft) {
             (Way::SoftSteady | Way::SoftMixture | Way::SoftGreedy, Some(soft)) => {
-                Rule::Logarithmic(members.iter().map(|&member| soft.softness[member]).collect())
+                let softness = members.iter().map(|&member| soft.softness[member]).collect();
+                match soft.pool {
+                    Pool::Linear => Rule::Soft(softness),
+                    Pool::Logarithmic => Rule::Logarithmic(softness),
+                }
             }
             _ => Rule::Hard,
         };
@@ -519,12 +534,12 @@ fn shipped(weights: Vec<f64>) -> Vec<f32> {
 impl Soft {
     /// How likely each member thought each class, if all of them gave scores.
     #[expect(clippy::cast_precision_loss, reason = "a vote is 2²⁰ parts")]
-    fn of(hearing: Hearing<'_>) -> Option<Self> {
+    fn of(hearing: Hearing<'_>, pool: Pool) -> Option<Self> {
         /// Nobody is so wrong that a single row decides what it counts.
         const LEAST: f32 = 1e-4;
         let Hearing { scales, opinions, truth, classes, .. } = hearing;
         let labels: Vec<u16> = truth.iter().map(|class| class.0).collect();
-        let mut soft = Self { softness: vec![], gives: vec![], true_likely: vec![] };
+        let mut soft = Self { softness: vec![], pool, gives: vec![], true_likely: vec![] };
         let (mut shares, mut spare) = (vec![0; classes], Vec::with_capacity(classes));
         let whole = |share: u32| share as f32 / VOTE as f32;
         for (&scale, opinion) in scales.iter().zip(opinions) {
@@ -537,7 +552,9 @@ impl Soft {
                 spare.extend_from_slice(row);
                 softness.shares(scale, &mut spare, &mut shares);
                 likely.push(whole(shares[truth.index()]).max(LEAST));
-                softness.log_shares(scale, row, &mut shares);
+                if pool == Pool::Logarithmic {
+                    softness.log_shares(scale, row, &mut shares);
+                }
                 row.iter_mut().zip(&shares).for_each(|(gives, &share)| *gives = whole(share));
             }
             soft.true_likely.push(likely);
@@ -609,13 +626,16 @@ mod tests {
         });
         let weigh = |way| court.weigh(way, &[0, 1, 2], &court.all);
         let (odds, mixture) = (weigh(Way::HardOdds), weigh(Way::SoftMixture));
-        let steep: Vec<f64> = odds.iter().map(|it| it.powf(1.5)).collect();
+        let linear = 0.5 < court.trust;
+        let steep: Vec<f64> =
+            odds.iter().map(|it| it.powf(if linear { 2.0 } else { 1.5 })).collect();
         let whole: f64 = steep.iter().sum();
         for (at, weight) in weigh(Way::SoftSteady).into_iter().enumerate() {
             let by_odds = steep[at] / whole;
             let moved = (weight - by_odds) / (mixture[at] - by_odds);
             assert!((moved - court.trust).abs() < 1e-6, "{moved} is not {}", court.trust);
         }
+        assert_eq!(court.soft.as_ref().unwrap().pool == Pool::Linear, linear);
         (court.witnesses(), court.trust)
     }
 
