@@ -405,6 +405,21 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_logarithm_is_the_nearest_or_the_next() {
+        let mut x = 1.0_f32;
+        while x.is_finite() {
+            let exact = f64::from(x).ln();
+            let error = (f64::from(natural_log(x)) - exact).abs();
+            assert!(error <= 1.2e-7 * exact, "ln {x}: {error:e}");
+            x *= 1.000_3;
+        }
+        assert_eq!(natural_log(1.0).to_bits(), 0);
+        for none in [0.5, 0.0, -1.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            assert_eq!(natural_log(none).to_bits(), 0, "{none}");
+        }
+    }
+
     proptest! {
         #[test]
         fn sums_are_those_of_twice_the_precision(

@@ -79,11 +79,11 @@ impl Rule {
         scores: &mut [f32],
         parts: &'a mut Vec<u32>,
     ) -> Option<&'a [u32]> {
+        let (Self::Soft(softness) | Self::Logarithmic(softness)) = self else { return None };
         parts.resize(scores.len(), 0);
-        match self {
-            Self::Hard => return None,
-            Self::Soft(softness) => softness[member].shares(scale, scores, parts),
-            Self::Logarithmic(softness) => softness[member].log_shares(scale, scores, parts),
+        match self.pool() {
+            Pool::Linear => softness[member].shares(scale, scores, parts),
+            Pool::Logarithmic => softness[member].log_shares(scale, scores, parts),
         }
         Some(parts)
     }
